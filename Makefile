@@ -1,0 +1,46 @@
+# Everything a user or a developer does, from a fresh clone. Needs Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+HERE := $(CURDIR)
+
+.PHONY: install models demo serve test lint bench bench-capacity clean lock
+
+install: .venv/.installed
+
+# pip's own hash check makes the lock file binding; the project itself is installed without resolving anything again.
+.venv/.installed: requirements.lock pyproject.toml client/pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
+	touch $@
+
+models: install
+	$(BIN)/voiceagent models fetch
+
+demo: models
+	$(BIN)/voiceagent demo
+
+serve: models
+	$(BIN)/voiceagent serve $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint models
+	$(BIN)/pytest $(ARGS)
+
+bench: models
+	$(BIN)/python -m benchmarks
+
+bench-capacity: models
+	$(BIN)/python -m benchmarks.capacity
+
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header --no-emit-package voiceagent-client \
+		--group dev pyproject.toml client/pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache

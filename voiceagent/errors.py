@@ -1,0 +1,40 @@
+"""The errors that cross module borders.
+
+Every message here may be shown to a client and written to a log: never put a secret, a header or a user's words in one.
+"""
+
+from typing import Literal
+
+Stage = Literal["vad", "asr", "llm", "tts", "memory"]
+
+
+class VoiceagentError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigError(VoiceagentError):
+    """The configuration cannot work; the message says which key and how to mend it."""
+
+
+class EngineError(VoiceagentError):
+    """An engine failed. `stage` tells which station, `code` is a short stable word for clients and metrics.
+
+    Codes: `unavailable` (no connection, 5xx), `timeout`, `unauthorized`, `rate_limited`, `bad_request`, `bad_response`,
+    `failed` (anything inside a local engine).
+    """
+
+    def __init__(self, stage: Stage, code: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.code = code
+        self.message = message
+
+
+class Refused(VoiceagentError):
+    """A client's command cannot be carried out; nothing was changed. `code` and `param` are the wire protocol's words."""
+
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param

@@ -1,0 +1,98 @@
+"""What a protocol may ask of a session. A command that cannot be carried out raises Refused and changes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from voiceagent.audio.pcm import Pcm
+from voiceagent.session.items import Item
+from voiceagent.session.options import Modality, SessionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Replace the options; in force from the next utterance and the next reply on."""
+
+    options: SessionOptions
+
+
+@dataclass(frozen=True, slots=True)
+class AppendAudio:
+    """The user's microphone, `rate` in Hz."""
+
+    pcm: Pcm
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAudio:
+    """End the user's turn by hand. Refused `input_audio_buffer_commit_empty` below 100 ms of audio."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClearAudio:
+    """Throw away what was appended and not yet committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateItem:
+    """Add an item after `previous_item_id` ("root": first; None: last). Refused `item_create_duplicate_item_id`,
+    `item_create_invalid_previous_item_id`."""
+
+    item: Item
+    previous_item_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveItem:
+    """Refused `item_retrieve_invalid_item_id`."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """Refused `item_delete_invalid_item_id`."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """The client played only this many milliseconds of the item. Refused `item_truncate_invalid_item_id`."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateReply:
+    """Answer now. None keeps the session's own option. `input` replaces the conversation as context; with `store` False
+    the answer is not added to it either. Refused `conversation_already_has_active_response`."""
+
+    instructions: str | None = None
+    modality: Modality | None = None
+    max_output_tokens: int | None = None
+    input: tuple[Item, ...] | None = None
+    store: bool = True
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Refused `response_cancel_not_active`."""
+
+    reply_id: str | None = None
+
+
+Command = (
+    Configure
+    | AppendAudio
+    | CommitAudio
+    | ClearAudio
+    | CreateItem
+    | RetrieveItem
+    | DeleteItem
+    | TruncateItem
+    | CreateReply
+    | CancelReply
+)

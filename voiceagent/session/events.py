@@ -1,0 +1,199 @@
+"""What a session tells its protocol, in the order in which it happened. Times of the user's audio are in milliseconds from
+the first sample the client ever sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from voiceagent.audio.pcm import Pcm
+from voiceagent.session.items import Item
+from voiceagent.session.options import Modality
+from voiceagent.session.timeline import Timeline
+
+ReplyStatus = Literal["completed", "cancelled", "failed", "incomplete"]
+ReplyReason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The user has the floor; whatever the agent still had to say is over. `item_id` is that of the turn to come."""
+
+    item_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    item_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCommitted:
+    item_id: str
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCleared:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    item: Item
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDone:
+    item: Item
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRetrieved:
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDeleted:
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTruncated:
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptPartial:
+    """The best guess of what the user is saying; may change."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptDone:
+    """`seconds` of audio were transcribed."""
+
+    item_id: str
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptFailed:
+    item_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    reply_id: str
+    modality: Modality
+    max_output_tokens: int | None
+    stored: bool
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyItemAdded:
+    """The first words of the reply are there: its item (in_progress, without parts) exists from now on."""
+
+    reply_id: str
+    item: Item
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """More of the reply's text; in a spoken reply it comes just before the audio that says it."""
+
+    reply_id: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudio:
+    """More of the reply's audio at the session's output rate, paced: to be sent at once."""
+
+    reply_id: str
+    item_id: str
+    pcm: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the endpoint counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """Nothing more of this reply will be sent. `item` holds its final text, None when it never got a word out.
+    With status cancelled, what the client still has queued is to be flushed."""
+
+    reply_id: str
+    item: Item | None
+    previous_item_id: str | None
+    status: ReplyStatus
+    reason: ReplyReason | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPlayed:
+    """By the playout clock the client has now played the whole reply (or what was sent of it before it was cancelled)."""
+
+    reply_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimed:
+    """A turn is over; here is how long each part took."""
+
+    item_id: str
+    reply_id: str
+    timeline: Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something of the session's own went wrong that no command asked for; the session goes on."""
+
+    code: str
+    message: str
+
+
+Event = (
+    SpeechStarted
+    | SpeechStopped
+    | AudioCommitted
+    | AudioCleared
+    | ItemAdded
+    | ItemDone
+    | ItemRetrieved
+    | ItemDeleted
+    | ItemTruncated
+    | TranscriptPartial
+    | TranscriptDone
+    | TranscriptFailed
+    | ReplyStarted
+    | ReplyItemAdded
+    | ReplyText
+    | ReplyAudio
+    | ReplyDone
+    | ReplyPlayed
+    | TurnTimed
+    | Failed
+)

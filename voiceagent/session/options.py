@@ -1,0 +1,40 @@
+"""How one conversation is to be held: the protocol fills this in from what its client asked for."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Modality = Literal["audio", "text"]
+Eagerness = Literal["low", "medium", "high", "auto"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOptions:
+    """Turn-taking by voice. Times in milliseconds.
+
+    `threshold` is the speech probability above which a window counts as voice. `silence_ms` is the silence that ends a
+    turn; None lets the endpointer choose by `eagerness` and by what was said.
+    """
+
+    threshold: float = 0.5
+    prefix_ms: int = 300
+    silence_ms: int | None = None
+    eagerness: Eagerness = "auto"
+    create_reply: bool = True
+    interrupt_reply: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """`turn` None means the client commits its audio and asks for replies by hand. `voice` and `language` None mean the
+    engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz."""
+
+    instructions: str = ""
+    modality: Modality = "audio"
+    voice: str | None = None
+    speed: float = 1.0
+    language: str | None = None
+    asr_prompt: str | None = None
+    transcribe: bool = False
+    output_rate: int = 24_000
+    max_output_tokens: int | None = None
+    turn: TurnOptions | None = field(default_factory=TurnOptions)

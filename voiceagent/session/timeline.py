@@ -1,0 +1,49 @@
+"""When each station of a turn was done, on the loop's monotonic clock, and how long each part took."""
+
+from dataclasses import dataclass
+
+PARTS = ("endpointing", "asr", "llm_first_token", "first_clause", "tts_first_audio")
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Seconds on the loop's clock; None where the turn never got there (a typed turn has no speech).
+
+    `speech_end` is when the last sample with speech arrived, `first_audio` when the reply's first audible sample was sent.
+    """
+
+    speech_end: float | None = None
+    committed: float | None = None
+    transcribed: float | None = None
+    first_token: float | None = None
+    first_clause: float | None = None
+    first_audio: float | None = None
+
+    def parts(self) -> dict[str, int]:
+        """Milliseconds of each part between two stations that were both reached; they add up to `response_ms`.
+        Work done ahead of time counts as 0, never below."""
+        stations = (
+            self.speech_end,
+            self.committed,
+            self.transcribed,
+            self.first_token,
+            self.first_clause,
+            self.first_audio,
+        )
+        parts: dict[str, int] = {}
+        latest = stations[0]
+        for name, station in zip(PARTS, stations[1:], strict=True):
+            if latest is None or station is None:
+                latest = latest if station is None else station
+                continue
+            reached = max(latest, station)
+            parts[name] = round(reached * 1000) - round(latest * 1000)
+            latest = reached
+        return parts
+
+    @property
+    def response_ms(self) -> int | None:
+        """From the last speech sample to the first audible one; None when either is missing."""
+        if self.speech_end is None or self.first_audio is None:
+            return None
+        return round(self.first_audio * 1000) - round(self.speech_end * 1000)

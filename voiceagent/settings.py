@@ -1,0 +1,169 @@
+"""All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from voiceagent.errors import ConfigError
+
+Milliseconds = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+INSTRUCTIONS = (
+    "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
+    "without lists, markup or emoji, in the language of the user."
+)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSection(BaseModel):
+    """`engine` names it; every other key is an option of that engine."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    engine: str
+
+    def with_options(self) -> dict[str, object]:
+        return {"engine": self.engine, **(self.model_extra or {})}
+
+
+class ServerSection(Section):
+    """`drain_seconds`: how long talks may go on after SIGTERM."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    drain_seconds: Seconds = 30.0
+    log_level: str = "info"
+
+
+class AgentSection(Section):
+    """Who is talking. `apology` is said when an engine fails."""
+
+    instructions: str = INSTRUCTIONS
+    voice: str | None = None
+    language: str | None = None
+    apology: str = "Sorry, something went wrong. Please try again."
+
+
+class TurnSection(Section):
+    """Turn-taking. `silence_ms` 0 lets the endpointer adapt; `interrupt_ms` is how long the user must speak over the agent
+    to take the floor."""
+
+    silence_ms: Milliseconds = 0
+    prefix_ms: Milliseconds = 300
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    interrupt_ms: Milliseconds = 160
+    max_turn_seconds: Seconds = 60.0
+
+
+class PlayoutSection(Section):
+    """`lead_ms`: how much audio the client is given ahead of what it plays."""
+
+    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 240
+    frame_ms: Annotated[int, Field(ge=10, le=100)] = 40
+
+
+class MemorySection(Section):
+    """`path` is the SQLite file of users' memories ("" keeps none). A prompt holds the last `turns` turns as far as
+    `tokens` allow."""
+
+    path: str = ""
+    turns: Annotated[int, Field(ge=1)] = 20
+    tokens: Annotated[int, Field(ge=64)] = 3000
+
+
+class DeadlineSection(Section):
+    """How long each engine may be silent before the turn fails."""
+
+    asr_seconds: Seconds = 10.0
+    llm_first_token_seconds: Seconds = 10.0
+    llm_next_token_seconds: Seconds = 10.0
+    tts_seconds: Seconds = 10.0
+
+
+class ApiKey(Section):
+    """`name` stands for the key in logs, limits and memory."""
+
+    name: str
+    key: SecretStr
+
+
+class LimitSection(Section):
+    """Who may connect and how much. Without `api_keys` everyone may; `allowed_origins` empty allows every web page."""
+
+    api_keys: tuple[ApiKey, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    sessions: Annotated[int, Field(ge=1)] = 500
+    sessions_per_key: Annotated[int, Field(ge=1)] = 500
+    message_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    idle_seconds: Seconds = 600.0
+    session_seconds: Seconds = 3600.0
+
+
+class Settings(BaseSettings):
+    """Everything. Unknown keys are errors, so that a typing slip is not silently ignored."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOICEAGENT_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    server: ServerSection = ServerSection()
+    agent: AgentSection = AgentSection()
+    turn: TurnSection = TurnSection()
+    playout: PlayoutSection = PlayoutSection()
+    memory: MemorySection = MemorySection()
+    deadlines: DeadlineSection = DeadlineSection()
+    limits: LimitSection = LimitSection()
+    models_dir: Path | None = None
+    vad: EngineSection = EngineSection(engine="silero")
+    asr: EngineSection = EngineSection(engine="sherpa")
+    llm: EngineSection | None = None
+    tts: EngineSection = EngineSection(engine="hibari")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def llm_section(self) -> EngineSection:
+        """What `[llm]` says; without it, OPENAI_BASE_URL or OPENAI_API_KEY choose that endpoint, else the embedded model."""
+        if self.llm is not None:
+            return self.llm
+        remote = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
+        return EngineSection(engine="openai" if remote else "embedded")
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the TOML file (if any) and the environment, which wins. Raises ConfigError naming the key that is wrong."""
+    if path is not None and not path.is_file():
+        raise ConfigError(f"no configuration file at {path}")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=path)
+
+    try:
+        return FromFile()
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{path or 'environment'}: {key}: {first['msg']}") from None
+    except ValueError as error:  # not TOML, or an environment value that is not JSON where a list is wanted
+        raise ConfigError(f"{path or 'environment'}: {error}") from None

@@ -1,0 +1,52 @@
+"""What every voice offers: a clause of text in, audio out as soon as there is any."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Protocol
+
+from voiceagent.audio.pcm import Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class TtsRequest:
+    """One clause to speak. `voice` and `language` None mean the engine's configured ones; `speed` 1.0 is the natural pace."""
+
+    text: str
+    voice: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WordTiming:
+    """A word as spoken: `start` and `end` in seconds from the start of the request's audio."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class TtsAudio:
+    """A piece of the request's audio, at the engine's `sample_rate`; `words` lists those whose timing is now known."""
+
+    pcm: Pcm
+    words: tuple[WordTiming, ...] = ()
+
+
+class TtsEngine(Protocol):
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the audio it makes; fixed once open."""
+        ...
+
+    async def open(self) -> None:
+        """Load or connect, and warm up. Raises ConfigError when something is missing, naming the mend."""
+        ...
+
+    def speak(self, request: TtsRequest) -> AsyncGenerator[TtsAudio, None]:
+        """Stream the audio of one clause. Closing the generator early cancels the work. Text without anything
+        speakable (say, only punctuation) yields nothing. Raises EngineError (stage "tts")."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,32 @@
+"""What every voice activity detector offers: for each short window of audio, how likely it holds speech."""
+
+from typing import Protocol
+
+from voiceagent.audio.pcm import Pcm
+
+WINDOW = 512
+"""Samples a window at 16 kHz: 32 ms, what Silero takes."""
+
+
+class VadStream(Protocol):
+    """The detector's state for one conversation."""
+
+    async def push(self, pcm: Pcm) -> list[float]:
+        """Take any number of 16 kHz samples; return one speech probability for each window completed by them, in order."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what was heard, as at the start of a talk."""
+        ...
+
+
+class VadEngine(Protocol):
+    """One loaded model a process, shared by all conversations."""
+
+    async def open(self) -> None:
+        """Load and warm up. Raises ConfigError when a model file is missing, naming the command that fetches it."""
+        ...
+
+    def stream(self) -> VadStream: ...
+
+    async def close(self) -> None: ...
