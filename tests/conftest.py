@@ -52,5 +52,9 @@ async def no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None]
     yield
     for _ in range(3):  # let callbacks of tasks that are just ending run
         await asyncio.sleep(0)
-    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task() and not task.done()]
+    left = [
+        task
+        for task in asyncio.all_tasks() - before
+        if task is not asyncio.current_task() and not task.done()
+    ]
     assert not left, f"left behind: tasks {[task.get_coro() for task in left]}"
