@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import voiceagent  # noqa: F401 - before any engine: it turns onnxruntime's telemetry off
+from tests.fixtures import models  # noqa: F401
+
 GRACE_SECONDS = 2.0
 """How long threads and files of a finished test may take to go away (a thread pool's workers end on their own)."""
 
@@ -52,9 +55,5 @@ async def no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None]
     yield
     for _ in range(3):  # let callbacks of tasks that are just ending run
         await asyncio.sleep(0)
-    left = [
-        task
-        for task in asyncio.all_tasks() - before
-        if task is not asyncio.current_task() and not task.done()
-    ]
+    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task() and not task.done()]
     assert not left, f"left behind: tasks {[task.get_coro() for task in left]}"

@@ -1,3 +1,8 @@
 """A runtime for real-time voice conversations: audio in, audio out, everything between streamed."""
 
+import os
+
 __version__ = "0.1.0"
+
+# onnxruntime 1.29 and later report usage unless told not to before their import; a voice server must not phone home.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -31,7 +31,7 @@ class EngineError(VoiceagentError):
 
 
 class Refused(VoiceagentError):
-    """A client's command cannot be carried out; nothing was changed. `code` and `param` are the wire protocol's words."""
+    """A client's command cannot be carried out and has changed nothing. `code` and `param` are the protocol's words."""
 
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)

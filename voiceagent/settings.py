@@ -58,8 +58,8 @@ class AgentSection(Section):
 
 
 class TurnSection(Section):
-    """Turn-taking. `silence_ms` 0 lets the endpointer adapt; `interrupt_ms` is how long the user must speak over the agent
-    to take the floor."""
+    """Turn-taking. `silence_ms` 0 lets the endpointer choose; `interrupt_ms` is how long the user must speak over the
+    agent to take the floor."""
 
     silence_ms: Milliseconds = 0
     prefix_ms: Milliseconds = 300
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
 
     @property
     def llm_section(self) -> EngineSection:
-        """What `[llm]` says; without it, OPENAI_BASE_URL or OPENAI_API_KEY choose that endpoint, else the embedded model."""
+        """What `[llm]` says; without it OpenAI's own variables name an endpoint, else the embedded model."""
         if self.llm is not None:
             return self.llm
         remote = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")

@@ -11,7 +11,7 @@ EAR_RATE = 16_000
 
 
 def from_bytes(data: bytes) -> Pcm:
-    """Little-endian 16-bit bytes as samples (a view, not to be written to). An odd last byte is an error: ValueError."""
+    """Little-endian 16-bit bytes as samples (a view, not to be written to). Raises ValueError for an odd last byte."""
     return np.frombuffer(data, dtype="<i2")
 
 

@@ -11,8 +11,8 @@ Frame = str | bytes
 """One WebSocket message: text or binary."""
 
 EndReason = Literal["finished", "draining", "idle", "expired", "too_slow", "internal_error"]
-"""Why the server ends a conversation: the client left, the server stops, nobody spoke, the talk was too long, the client does
-not read, a bug."""
+"""Why the server ends a conversation: the talk is over, the server stops, nobody spoke, the talk was too long, the
+client does not read, a bug."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
-"""What a session tells its protocol, in the order in which it happened. Times of the user's audio are in milliseconds from
-the first sample the client ever sent."""
+"""What a session tells its protocol, in the order in which it happened.
+
+Times of the user's audio are in milliseconds from the first sample the client ever sent.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,7 +155,7 @@ class ReplyDone:
 
 @dataclass(frozen=True, slots=True)
 class ReplyPlayed:
-    """By the playout clock the client has now played the whole reply (or what was sent of it before it was cancelled)."""
+    """By the playout clock the client has now played the whole reply, or what it got of it before it was cancelled."""
 
     reply_id: str
 

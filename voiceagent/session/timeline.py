@@ -9,7 +9,7 @@ PARTS = ("endpointing", "asr", "llm_first_token", "first_clause", "tts_first_aud
 class Timeline:
     """Seconds on the loop's clock; None where the turn never got there (a typed turn has no speech).
 
-    `speech_end` is when the last sample with speech arrived, `first_audio` when the reply's first audible sample was sent.
+    `speech_end` is when the last sample with speech arrived, `first_audio` when the reply's first sample was sent.
     """
 
     speech_end: float | None = None

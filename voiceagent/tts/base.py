@@ -9,7 +9,7 @@ from voiceagent.audio.pcm import Pcm
 
 @dataclass(frozen=True, slots=True)
 class TtsRequest:
-    """One clause to speak. `voice` and `language` None mean the engine's configured ones; `speed` 1.0 is the natural pace."""
+    """One clause to speak. `voice` and `language` None mean the engine's own; `speed` 1.0 is the natural pace."""
 
     text: str
     voice: str | None = None

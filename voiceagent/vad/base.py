@@ -12,7 +12,7 @@ class VadStream(Protocol):
     """The detector's state for one conversation."""
 
     async def push(self, pcm: Pcm) -> list[float]:
-        """Take any number of 16 kHz samples; return one speech probability for each window completed by them, in order."""
+        """Take any number of 16 kHz samples; return one speech probability for each window they complete, in order."""
         ...
 
     def reset(self) -> None:

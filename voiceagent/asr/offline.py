@@ -1,0 +1,112 @@
+"""Hearing an utterance with a recogniser that only takes whole pieces: it is given all that was said so far, again and
+again, and what has grown long is cut at a pause, so that the cost of one more guess stays bounded."""
+
+import asyncio
+import unicodedata
+from collections.abc import Sequence
+
+from voiceagent.asr.base import Transcript
+from voiceagent.asr.batch import Batcher, Job
+from voiceagent.asr.spoken import Spoken
+from voiceagent.audio.pcm import EAR_RATE, Pcm
+
+SHORTEST = EAR_RATE // 10
+"""Samples that can hold a word: 100 ms. Moonshine's network fails below 75 ms."""
+
+NOTHING = Transcript("")
+
+
+class OfflineStream:
+    """One utterance. Each of its pieces but the last is closed: decoded once and kept as text."""
+
+    def __init__(self, batcher: Batcher[Pcm], *, longest: int, step: int) -> None:
+        """`longest`: samples the open piece may have before it is cut. `step`: samples between two partial guesses."""
+        self._batcher = batcher
+        self._longest = longest
+        self._step = step
+        self._open = Spoken()
+        self._closed: list[Job[Pcm]] = []
+        self._known = (0, NOTHING)
+        """The newest decoding of the open piece, and how many samples it covers."""
+        self._pending: tuple[int, Job[Pcm]] | None = None
+
+    def push(self, pcm: Pcm) -> None:
+        self._open.push(pcm)
+
+    async def partial(self) -> str:
+        self._cut()
+        if self._open.samples - self._known[0] < self._step:
+            return (await self._whole(self._known[1])).text
+        return (await self._whole(await self._decode_open() or self._known[1])).text
+
+    async def finish(self) -> Transcript:
+        self._cut()
+        for job in self._closed:
+            job.urgent = True
+        last = None
+        while last is None:  # dropped only when another call on this stream was cancelled
+            last = await self._decode_open(urgent=True)
+        return await self._whole(last)
+
+    def close(self) -> None:
+        for job in self._closed:
+            self._batcher.drop(job)
+        if self._pending:
+            self._batcher.drop(self._pending[1])
+
+    def _cut(self) -> None:
+        """Close pieces until the open one is short enough. The place depends on the audio alone, not on when this runs."""
+        while self._open.samples > self._longest:
+            piece = self._open.cut(self._longest // 2, self._longest - EAR_RATE // 2)
+            if self._pending and not self._pending[1].urgent:
+                self._batcher.drop(self._pending[1])
+            self._known, self._pending = (0, NOTHING), None
+            self._closed.append(self._batcher.submit(piece, urgent=False))
+
+    async def _decode_open(self, *, urgent: bool = False) -> Transcript | None:
+        """The text of the open piece; None if that decoding was overtaken by another."""
+        if self._open.samples < SHORTEST or self._open.is_silent():
+            return NOTHING
+        if self._open.is_covered_by(self._known[0]):
+            return self._known[1]
+        samples, job = self._join_or_submit(urgent)
+        try:
+            transcript = await self._batcher.wait(job, urgent=urgent)
+        except asyncio.CancelledError:
+            self._batcher.drop(job)
+            raise
+        finally:
+            current = self._pending is not None and self._pending[1] is job
+            if current:
+                self._pending = None
+        if transcript is not None and current:  # else the piece was cut, or a newer decoding is under way
+            self._known = (samples, transcript)
+        return transcript
+
+    def _join_or_submit(self, urgent: bool) -> tuple[int, Job[Pcm]]:
+        if self._pending:
+            samples, job = self._pending
+            if not (job.settled and job.outcome is None) and self._open.is_covered_by(samples):
+                return self._pending
+            if not job.urgent:
+                self._batcher.drop(job)
+        self._pending = (self._open.samples, self._batcher.submit(self._open.audio(), urgent=urgent))
+        return self._pending
+
+    async def _whole(self, last: Transcript) -> Transcript:
+        before = [await self._batcher.wait(job) or NOTHING for job in self._closed]
+        languages = [part.language for part in (*before, last) if part.language]
+        return Transcript(join([part.text for part in (*before, last)]), languages[0] if languages else None)
+
+
+def join(parts: Sequence[str]) -> str:
+    """Texts of neighbouring pieces as one: with a space between, but not where Chinese or Japanese stands at the seam."""
+    text = ""
+    for part in parts:
+        seam = text[-1:] + part[:1]
+        text += part if len(seam) < 2 or any(_unspaced(char) for char in seam) else " " + part
+    return text
+
+
+def _unspaced(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in "WF" and not "\uac00" <= char <= "\ud7a3"  # Korean has spaces

@@ -1,0 +1,112 @@
+"""The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from voiceagent import __version__, settings
+from voiceagent.errors import ConfigError
+from voiceagent.memory.cli import app as memory_app
+from voiceagent.models.cli import app as models_app
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(models_app, name="models", help="The model files on this machine.")
+app.add_typer(memory_app, name="memory", help="What is remembered of users.")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The TOML file; the environment wins over it.")
+]
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A wrong configuration is told in one line, without a traceback."""
+    try:
+        yield
+    except* ConfigError as group:
+        error = group.exceptions[0]
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+        raise typer.Exit(2) from None
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """A runtime for real-time voice conversations."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+) -> None:
+    """Serve on one port until SIGTERM; then let talks finish."""
+    from voiceagent.server.app import VoiceServer
+    from voiceagent.server.runtime import make_engines
+    from voiceagent.server.serve import serve as run
+
+    with plain_errors():
+        loaded = settings.load(config)
+        changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+        loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
+        log_to_stderr(loaded.server.log_level)
+        voice = VoiceServer(loaded, make_engines(loaded))
+        asyncio.run(run(voice, on_ready=lambda url: print(f"listening on {url}", flush=True)))
+
+
+@app.command()
+def demo(
+    config: ConfigOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the stereo recording goes.")] = Path("out/demo.wav"),
+    turns: Annotated[Path | None, typer.Option(help="A folder with other spoken turns.")] = None,
+) -> None:
+    """Start the real server and hold a spoken conversation with it."""
+    from voiceagent.demo import run
+
+    with plain_errors():
+        raise typer.Exit(run(config=config, as_json=json, out=out, turns=turns))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def talk(context: typer.Context) -> None:
+    """Talk with a server by microphone and loudspeaker (`voiceagent talk --help` for its options)."""
+    from voiceagent_client.cli import main as client_main
+
+    raise typer.Exit(client_main(context.args))
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Say what is installed, what is missing, and the command that mends it."""
+    from voiceagent.doctor import report, show
+    from voiceagent.models.store import ModelStore
+
+    with plain_errors():
+        loaded = settings.load(config)
+        checks = report(loaded, ModelStore(loaded.models_dir))
+    show(checks, Console())
+    raise typer.Exit(0 if all(check.ok for check in checks) else 1)
+
+
+def log_to_stderr(level: str) -> None:
+    """One line an event; uvicorn's own chatter only when it matters. Neither secrets nor audio are ever logged."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for noisy in ("httpx", "httpcore", "uvicorn.error", "websockets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

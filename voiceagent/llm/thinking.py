@@ -1,0 +1,46 @@
+"""Keeps a reasoning model's `<think>…</think>` out of what is spoken."""
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+class ThinkFilter:
+    """Removes think blocks from text that arrives in pieces, with the white space after them. Text is held back only
+    while it may still turn out to be the start of a tag."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._thinking = False
+        self._after_block = False
+
+    def push(self, text: str) -> str:
+        """The part of all text so far that is now known to be spoken."""
+        spoken = ""
+        self._held += text
+        while True:
+            tag = _CLOSE if self._thinking else _OPEN
+            before, found, after = self._held.partition(tag)
+            if not found:
+                break
+            if not self._thinking:
+                spoken += self._outside(before)
+            self._thinking = not self._thinking
+            self._after_block = not self._thinking
+            self._held = after
+        keep = _start_of_tag(self._held, tag)
+        known, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return spoken if self._thinking else spoken + self._outside(known)
+
+    def finish(self) -> str:
+        """What was held back and, at the end of the text, is no tag after all."""
+        return "" if self._thinking else self._outside(self._held)
+
+    def _outside(self, text: str) -> str:
+        if self._after_block:
+            text = text.lstrip()
+            self._after_block = not text
+        return text
+
+
+def _start_of_tag(text: str, tag: str) -> int:
+    """How many characters at the end of `text` may be the start of `tag`."""
+    return next((n for n in range(min(len(tag) - 1, len(text)), 0, -1) if text.endswith(tag[:n])), 0)

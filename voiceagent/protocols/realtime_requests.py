@@ -1,0 +1,152 @@
+"""What an OpenAI Realtime client may send, and how a message that is none of it is told so."""
+
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from voiceagent.errors import Refused
+from voiceagent.protocols.realtime_audio import AudioFormat
+from voiceagent.protocols.realtime_items import GivenItem
+from voiceagent.protocols.realtime_session import MaxTokens, Name, SessionPatch
+from voiceagent.session.options import Modality
+
+MAX_ID = 512
+EventId = Annotated[str, Meta(max_length=MAX_ID)]
+MetadataKey = Annotated[str, Meta(max_length=64)]
+MetadataValue = Annotated[str, Meta(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)]
+"""Limits as OpenAI documents them."""
+
+
+class Request(Struct, frozen=True, kw_only=True, tag_field="type"):
+    event_id: EventId | None = None
+
+
+class SessionUpdate(Request, frozen=True, tag="session.update"):
+    session: SessionPatch
+
+
+class InputAudioAppend(Request, frozen=True, tag="input_audio_buffer.append"):
+    audio: bytes
+
+
+class InputAudioCommit(Request, frozen=True, tag="input_audio_buffer.commit"):
+    pass
+
+
+class InputAudioClear(Request, frozen=True, tag="input_audio_buffer.clear"):
+    pass
+
+
+class ItemCreate(Request, frozen=True, tag="conversation.item.create"):
+    item: GivenItem
+    previous_item_id: Name | None = None
+
+
+class ItemRetrieve(Request, frozen=True, tag="conversation.item.retrieve"):
+    item_id: Name
+
+
+class ItemTruncate(Request, frozen=True, tag="conversation.item.truncate"):
+    """`content_index` is not read: an item of ours has one part."""
+
+    item_id: Name
+    audio_end_ms: int
+
+
+class ItemDelete(Request, frozen=True, tag="conversation.item.delete"):
+    item_id: Name
+
+
+class ResponseOutput(Struct, frozen=True):
+    format: AudioFormat | None = None
+
+
+class ResponseAudio(Struct, frozen=True):
+    output: ResponseOutput | None = None
+
+
+class ResponseParams(Struct, frozen=True):
+    """Null and left out mean the same: as the session has it. A voice of its own is not read: a session has one."""
+
+    instructions: str | None = None
+    output_modalities: list[Modality] | None = None
+    max_output_tokens: MaxTokens | None = None
+    audio: ResponseAudio | None = None
+    conversation: str | None = None
+    input: list[GivenItem] | None = None
+    metadata: Metadata | None = None
+
+
+class ResponseCreate(Request, frozen=True, tag="response.create"):
+    response: ResponseParams | None = None
+
+
+class ResponseCancel(Request, frozen=True, tag="response.cancel"):
+    response_id: Name | None = None
+
+
+class OutputAudioClear(Request, frozen=True, tag="output_audio_buffer.clear"):
+    """For WebRTC and SIP, where the server holds what is played."""
+
+
+AnyRequest = (
+    SessionUpdate
+    | InputAudioAppend
+    | InputAudioCommit
+    | InputAudioClear
+    | ItemCreate
+    | ItemRetrieve
+    | ItemTruncate
+    | ItemDelete
+    | ResponseCreate
+    | ResponseCancel
+    | OutputAudioClear
+)
+
+
+class _Head(Struct, frozen=True):
+    event_id: str | None = None
+
+
+_REQUEST: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
+_HEAD = msgspec.json.Decoder(_Head)
+_PLACE = re.compile(r"`\$\.?([^`]*)`$")
+_MISSING = re.compile(r"^Object missing required field `([^`]+)`")
+_VALUE = re.compile(r" value '.*'", re.DOTALL)
+
+
+def decode(text: str) -> AnyRequest:
+    """Raises Refused for anything that is not a request; its message never repeats what the client wrote."""
+    try:
+        return _REQUEST.decode(text)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except (ValueError, RecursionError):  # no JSON, lone surrogates, nested too deeply
+        raise Refused("invalid_json", "The message is not valid JSON.") from None
+
+
+def event_id_of(text: str) -> str | None:
+    """The client's id of a message that could not be decoded, as far as it can be read."""
+    try:
+        event_id = _HEAD.decode(text).event_id
+    except (ValueError, RecursionError):
+        return None
+    return event_id if event_id is None or len(event_id) <= MAX_ID else None
+
+
+def _invalid(problem: str) -> Refused:
+    """msgspec's message in the words of the protocol."""
+    what, _, where = problem.partition(" - at ")
+    place = _PLACE.search(where)
+    param = place[1] if place else ""
+    if missing := _MISSING.match(what):
+        param = f"{param}.{missing[1]}" if param else missing[1]
+        return Refused("missing_required_parameter", f"Missing required parameter: '{param}'.", param)
+    if param == "type":
+        return Refused("invalid_value", "Unknown event type.", param)
+    wrong_type = what.startswith("Expected") and not re.search("[<>]=|of length", what)
+    what = _VALUE.sub(" value", what).replace("`", "'")
+    return Refused("invalid_type" if wrong_type else "invalid_value", f"{what}.", param or None)

@@ -1,0 +1,279 @@
+"""How a session.update changes the session, and what the session then means for the talk."""
+
+from dataclasses import replace as with_options
+from typing import TypeVar
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from voiceagent.errors import Refused
+from voiceagent.protocols.realtime_audio import PcmFormat, rate_of
+from voiceagent.protocols.realtime_session import (
+    DEFAULT_TRANSCRIBER,
+    Audio,
+    AudioInput,
+    AudioInputPatch,
+    AudioOutput,
+    AudioOutputPatch,
+    AudioPatch,
+    Given,
+    McpTool,
+    SemanticVad,
+    ServerVad,
+    Session,
+    SessionPatch,
+    Tool,
+    Transcription,
+    TranscriptionPatch,
+    TurnDetection,
+    TurnDetectionPatch,
+    Voice,
+    VoiceId,
+)
+from voiceagent.session.options import Modality, SessionOptions, TurnOptions
+
+DEFAULT_VOICE = "default"
+"""Stands on the wire for the engine's own voice, since clients want a string there."""
+
+SILENCE_MS = 500
+"""Shown while nobody has named a silence: OpenAI's default. The endpointer then really adapts."""
+
+T = TypeVar("T")
+
+
+def initial_session(session_id: str, model: str, defaults: SessionOptions, expires_at: int) -> Session:
+    """The session before the client has said anything."""
+    return Session(
+        id=session_id,
+        expires_at=expires_at,
+        model=model,
+        instructions=defaults.instructions,
+        output_modalities=(defaults.modality,),
+        audio=Audio(
+            input=AudioInput(
+                format=PcmFormat(),
+                turn_detection=None if defaults.turn is None else server_vad(defaults.turn),
+                transcription=Transcription(language=defaults.language) if defaults.transcribe else None,
+            ),
+            output=AudioOutput(format=PcmFormat(), voice=defaults.voice or DEFAULT_VOICE, speed=defaults.speed),
+        ),
+        max_output_tokens=defaults.max_output_tokens or "inf",
+    )
+
+
+def server_vad(turn: TurnOptions) -> ServerVad:
+    return ServerVad(
+        threshold=turn.threshold,
+        prefix_padding_ms=turn.prefix_ms,
+        silence_duration_ms=turn.silence_ms,
+        create_response=turn.create_reply,
+        interrupt_response=turn.interrupt_reply,
+    )
+
+
+def changed(now: T, new: Given[T], cleared: T) -> T:
+    """A key left out changes nothing, null clears."""
+    if isinstance(new, UnsetType):
+        return now
+    return cleared if new is None else new
+
+
+def updated(now: Session, patch: SessionPatch, defaults: SessionOptions) -> Session:
+    """The session with a client's changes. What has no "off" goes back to its default when cleared. Raises Refused."""
+    if patch.type != "realtime":
+        raise Refused("invalid_value", "Only sessions of type 'realtime' are served here.", "session.type")
+    first = initial_session(now.id, now.model, defaults, now.expires_at)
+    return replace(
+        now,
+        model=changed(now.model, patch.model, now.model),
+        instructions=changed(now.instructions, patch.instructions, ""),
+        output_modalities=_modalities(now.output_modalities, patch.output_modalities, first.output_modalities),
+        audio=_audio(now.audio, patch.audio, first.audio),
+        tools=changed(now.tools, patch.tools, ()),
+        tool_choice=changed(now.tool_choice, patch.tool_choice, first.tool_choice),
+        max_output_tokens=changed(now.max_output_tokens, patch.max_output_tokens, first.max_output_tokens),
+        truncation=changed(now.truncation, patch.truncation, first.truncation),
+        tracing=changed(now.tracing, patch.tracing, None),
+        include=changed(now.include, patch.include, None),
+        prompt=changed(now.prompt, patch.prompt, None),
+        parallel_tool_calls=changed(now.parallel_tool_calls, patch.parallel_tool_calls, first.parallel_tool_calls),
+        reasoning=changed(now.reasoning, patch.reasoning, None),
+        voiceagent=changed(now.voiceagent, patch.voiceagent, UNSET),
+    )
+
+
+def _modalities(now: tuple[Modality], new: Given[list[Modality]], cleared: tuple[Modality]) -> tuple[Modality]:
+    if isinstance(new, UnsetType):
+        return now
+    if not new:
+        return cleared
+    return (one_modality(new, "session.output_modalities"),)
+
+
+def one_modality(asked: list[Modality], param: str) -> Modality:
+    """Raises Refused unless exactly one is asked for: the GA protocol never gives both."""
+    if len(asked) != 1:
+        raise Refused("invalid_value", 'Supported values are ["audio"] and ["text"].', param)
+    return asked[0]
+
+
+def _audio(now: Audio, patch: Given[AudioPatch], first: Audio) -> Audio:
+    if isinstance(patch, UnsetType) or patch is None:
+        return now
+    return Audio(
+        input=_input(now.input, patch.input, first.input),
+        output=_output(now.output, patch.output, first.output),
+    )
+
+
+def _input(now: AudioInput, patch: Given[AudioInputPatch], first: AudioInput) -> AudioInput:
+    if isinstance(patch, UnsetType) or patch is None:
+        return now
+    return AudioInput(
+        format=changed(now.format, patch.format, first.format),
+        turn_detection=_turn_detection(now.turn_detection, patch.turn_detection, first.turn_detection),
+        transcription=_transcription(now.transcription, patch.transcription),
+        noise_reduction=changed(now.noise_reduction, patch.noise_reduction, None),
+    )
+
+
+def _output(now: AudioOutput, patch: Given[AudioOutputPatch], first: AudioOutput) -> AudioOutput:
+    if isinstance(patch, UnsetType) or patch is None:
+        return now
+    return AudioOutput(
+        format=changed(now.format, patch.format, first.format),
+        voice=changed(now.voice, patch.voice, first.voice),
+        speed=changed(now.speed, patch.speed, first.speed),
+    )
+
+
+def _turn_detection(
+    now: TurnDetection | None, patch: Given[TurnDetectionPatch], first: TurnDetection | None
+) -> TurnDetection | None:
+    """Another kind starts from its defaults; the same kind keeps what the client leaves out."""
+    if isinstance(patch, UnsetType):
+        return now
+    if patch is None:
+        return None
+    kind = changed("semantic_vad" if isinstance(now, SemanticVad) else "server_vad", patch.type, "server_vad")
+    if kind == "semantic_vad":
+        return _semantic_vad(now if isinstance(now, SemanticVad) else SemanticVad(), patch)
+    fresh = first if isinstance(first, ServerVad) else server_vad(TurnOptions())
+    return _server_vad(now if isinstance(now, ServerVad) else fresh, patch, fresh)
+
+
+def _server_vad(now: ServerVad, patch: TurnDetectionPatch, fresh: ServerVad) -> ServerVad:
+    return ServerVad(
+        threshold=changed(now.threshold, patch.threshold, fresh.threshold),
+        prefix_padding_ms=changed(now.prefix_padding_ms, patch.prefix_padding_ms, fresh.prefix_padding_ms),
+        silence_duration_ms=changed(now.silence_duration_ms, patch.silence_duration_ms, fresh.silence_duration_ms),
+        idle_timeout_ms=changed(now.idle_timeout_ms, patch.idle_timeout_ms, None),
+        create_response=changed(now.create_response, patch.create_response, True),
+        interrupt_response=changed(now.interrupt_response, patch.interrupt_response, True),
+    )
+
+
+def _semantic_vad(now: SemanticVad, patch: TurnDetectionPatch) -> SemanticVad:
+    return SemanticVad(
+        eagerness=changed(now.eagerness, patch.eagerness, "auto"),
+        create_response=changed(now.create_response, patch.create_response, True),
+        interrupt_response=changed(now.interrupt_response, patch.interrupt_response, True),
+    )
+
+
+def _transcription(now: Transcription | None, patch: Given[TranscriptionPatch]) -> Transcription | None:
+    if isinstance(patch, UnsetType):
+        return now
+    if patch is None:
+        return None
+    now = now or Transcription()
+    return Transcription(
+        model=changed(now.model, patch.model, DEFAULT_TRANSCRIBER),
+        language=changed(now.language, patch.language, None),
+        prompt=changed(now.prompt, patch.prompt, None),
+        languages=changed(now.languages, patch.languages, UNSET),
+        keywords=changed(now.keywords, patch.keywords, UNSET),
+        delay=changed(now.delay, patch.delay, UNSET),
+    )
+
+
+def shown(session: Session) -> Session:
+    """What session.created and session.updated tell: only shapes that every known client's parser takes."""
+    given = session.audio.input
+    turn, transcription, noise = given.turn_detection, given.transcription, given.noise_reduction
+    if isinstance(turn, ServerVad) and turn.silence_duration_ms is None:
+        turn = replace(turn, silence_duration_ms=SILENCE_MS)
+    if transcription is not None:
+        transcription = replace(transcription, languages=UNSET, keywords=UNSET, delay=UNSET)
+    if noise is not None and noise.type is None:
+        noise = None
+    audio_input = replace(given, turn_detection=turn, transcription=transcription, noise_reduction=noise)
+    tools = [_without_secrets(tool) for tool in session.tools]
+    return replace(session, audio=replace(session.audio, input=audio_input), tools=tools)
+
+
+def _without_secrets(tool: Tool) -> Tool:
+    return replace(tool, authorization=UNSET, headers=UNSET) if isinstance(tool, McpTool) else tool
+
+
+def voice_name(voice: Voice) -> str:
+    return voice.id if isinstance(voice, VoiceId) else voice
+
+
+def options(session: Session, defaults: SessionOptions) -> SessionOptions:
+    """How the talk is to be held."""
+    audio_input, output = session.audio.input, session.audio.output
+    voice = voice_name(output.voice)
+    heard = audio_input.transcription
+    return with_options(
+        defaults,
+        instructions=session.instructions,
+        modality=session.output_modalities[0],
+        voice=defaults.voice if voice == DEFAULT_VOICE else voice,
+        speed=output.speed,
+        language=_language(heard) or defaults.language,
+        asr_prompt=_asr_prompt(heard) or defaults.asr_prompt,
+        transcribe=heard is not None,
+        output_rate=rate_of(output.format),
+        max_output_tokens=None if session.max_output_tokens == "inf" else session.max_output_tokens,
+        turn=_turn(audio_input.turn_detection, defaults.turn or TurnOptions()),
+    )
+
+
+def _turn(detection: TurnDetection | None, base: TurnOptions) -> TurnOptions | None:
+    match detection:
+        case ServerVad():
+            return with_options(
+                base,
+                threshold=detection.threshold,
+                prefix_ms=detection.prefix_padding_ms,
+                silence_ms=detection.silence_duration_ms,
+                create_reply=detection.create_response,
+                interrupt_reply=detection.interrupt_response,
+            )
+        case SemanticVad():
+            return with_options(
+                base,
+                silence_ms=None,
+                eagerness=detection.eagerness,
+                create_reply=detection.create_response,
+                interrupt_reply=detection.interrupt_response,
+            )
+        case None:
+            return None
+
+
+def _language(heard: Transcription | None) -> str | None:
+    """The one language the client expects; of several none is chosen."""
+    if heard is None:
+        return None
+    if heard.language or isinstance(heard.languages, UnsetType):
+        return heard.language
+    return heard.languages[0] if len(heard.languages) == 1 else None
+
+
+def _asr_prompt(heard: Transcription | None) -> str | None:
+    if heard is None:
+        return None
+    keywords = () if isinstance(heard.keywords, UnsetType) else heard.keywords
+    return ", ".join(filter(None, (heard.prompt, *keywords)))

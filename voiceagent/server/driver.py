@@ -1,0 +1,164 @@
+"""The socket driver: runs any wire protocol over any WebSocket, with one session behind it."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from voiceagent.errors import Refused
+from voiceagent.protocols.base import Action, Ask, Close, EndReason, Frame, Send, WireProtocol
+from voiceagent.server.metrics import Metrics
+from voiceagent.server.outbox import Outbox
+from voiceagent.session.events import Event, ReplyAudio, ReplyDone
+from voiceagent.session.session import Session
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 20.0
+"""How long one message may wait for a client that does not read."""
+GOODBYE_SECONDS = 1.0
+"""How long last words and the closing handshake may take: firmware never answers a Close frame."""
+BIG_FRAME = 256 * 1024
+"""Bytes above which a message is parsed in a thread: 256 kB take about 1 ms, 16 MB would hold the loop for 60."""
+
+
+class Ending(Exception):
+    """Not an error: the server ends the connection with this close code, after these last messages."""
+
+    def __init__(self, code: int, reason: str = "", frames: list[Frame] | None = None) -> None:
+        self.code, self.reason, self.frames = code, reason, frames or []
+
+
+class Gone(Exception):
+    """Not an error: the client has left."""
+
+
+class Connection:
+    """One client. `run` returns when the connection is over; whatever the client does, nothing is left behind."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        protocol: WireProtocol,
+        make_session: Callable[[Callable[[Event], None]], Session],
+        metrics: Metrics,
+    ) -> None:
+        self._websocket = websocket
+        self._protocol = protocol
+        self._metrics = metrics
+        self._outbox = Outbox()
+        self._session = make_session(self._emit)
+        self._stop: asyncio.Future[EndReason] | None = None
+
+    async def run(self) -> None:
+        self._stop = asyncio.get_running_loop().create_future()
+        ending = Ending(1011, "internal error")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._converse(), name="session")
+                tasks.create_task(self._write(), name="writer")
+                tasks.create_task(self._stopped(), name="stop")
+                await self._read()
+        except* Gone:
+            ending = Ending(1000)
+        except* Ending as endings:
+            ending = next(error for error in endings.exceptions if isinstance(error, Ending))
+        except* Exception:
+            log.exception("session %s: internal error", self._session.id)
+            ending = self._ending("internal_error")
+        await self._close(ending)
+
+    def stop(self, reason: EndReason) -> None:
+        """Ask the conversation to end."""
+        if self._stop is not None and not self._stop.done():
+            self._stop.set_result(reason)
+
+    # -- tasks ------------------------------------------------------------------------------------------------------
+
+    async def _converse(self) -> None:
+        raise self._ending(await self._session.run())
+
+    async def _stopped(self) -> None:
+        assert self._stop is not None
+        raise self._ending(await self._stop)
+
+    async def _read(self) -> None:
+        await self._session.ready.wait()
+        self._act(self._protocol.start())
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise Gone
+            frame: Frame = message["text"] if message.get("text") is not None else message["bytes"]
+            if len(frame) < BIG_FRAME:
+                self._act(self._protocol.receive(frame))
+            else:
+                self._act(await asyncio.to_thread(self._protocol.receive, frame))
+
+    async def _write(self) -> None:
+        while True:
+            frame = await self._outbox.get()
+            if frame is None:
+                raise self._ending("too_slow")
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._send(frame)
+            except TimeoutError:
+                raise self._ending("too_slow") from None
+
+    # -- between protocol and session -------------------------------------------------------------------------------
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send(frame):
+                    self._outbox.put(frame)
+                case Ask(command, ref):
+                    try:
+                        self._session.execute(command)
+                    except Refused as refused:
+                        for frame in self._protocol.refuse(refused, ref):
+                            self._outbox.put(frame)
+                case Close(code, reason):
+                    raise Ending(code, reason)
+
+    def _emit(self, event: Event) -> None:
+        """The session's events, in order, to the client."""
+        self._metrics.observe(event)
+        if isinstance(event, ReplyDone) and event.status == "cancelled":
+            self._outbox.drop_audio(event.reply_id)
+        audio_of = event.reply_id if isinstance(event, ReplyAudio) else None
+        for frame in self._protocol.encode(event):
+            self._outbox.put(frame, audio_of)
+
+    # -- the socket -------------------------------------------------------------------------------------------------
+
+    async def _send(self, frame: Frame) -> None:
+        try:
+            if isinstance(frame, str):
+                await self._websocket.send_text(frame)
+            else:
+                await self._websocket.send_bytes(frame)
+        except (WebSocketDisconnect, RuntimeError):
+            raise Gone from None
+
+    def _ending(self, reason: EndReason) -> Ending:
+        frames, code = self._protocol.end(reason)
+        return Ending(code, reason, frames)
+
+    async def _close(self, ending: Ending) -> None:
+        """What is still to be said, then the Close frame; a client that does not listen is not waited for."""
+        if self._websocket.client_state is not WebSocketState.CONNECTED:
+            return
+        try:
+            async with asyncio.timeout(GOODBYE_SECONDS):
+                while not self._outbox.empty and not self._outbox.overflowed:
+                    frame = await self._outbox.get()
+                    if frame is not None:
+                        await self._send(frame)
+                for frame in ending.frames:
+                    await self._send(frame)
+                await self._websocket.close(ending.code, ending.reason)
+        except (TimeoutError, Gone, WebSocketDisconnect, RuntimeError):
+            pass

@@ -1,0 +1,71 @@
+"""The numbers at /metrics, in Prometheus' text format."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from voiceagent.session.events import Event, ReplyDone, SpeechStarted, TranscriptFailed, TurnTimed
+from voiceagent.session.timeline import PARTS
+
+SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+class Metrics:
+    """All series of one process. A registry of its own, so that two servers in one process do not share numbers."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.sessions = Gauge("voiceagent_sessions", "Conversations in progress", registry=registry)
+        self.refused = Counter(
+            "voiceagent_refused_total", "Connections refused, by reason", ["reason"], registry=registry
+        )
+        self.loop_lag = Gauge(
+            "voiceagent_loop_lag_seconds", "Longest delay of the event loop lately", registry=registry
+        )
+        self._turns = Counter("voiceagent_turns_total", "The user's turns", registry=registry)
+        self._replies = Counter(
+            "voiceagent_replies_total",
+            "The agent's replies, by how they ended",
+            ["status", "reason"],
+            registry=registry,
+        )
+        self._errors = Counter("voiceagent_errors_total", "Engine failures, by code", ["code"], registry=registry)
+        self._tokens = Counter("voiceagent_llm_tokens_total", "Model tokens", ["direction"], registry=registry)
+        self._response = Histogram(
+            "voiceagent_response_seconds",
+            "From the last sample of the user's speech to the first of the agent's",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        part = Histogram(
+            "voiceagent_response_part_seconds",
+            "The same, by part",
+            ["part"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._parts = {name: part.labels(name) for name in PARTS}
+
+    def observe(self, event: Event) -> None:
+        """Count what a session tells."""
+        match event:
+            case SpeechStarted():
+                self._turns.inc()
+            case TranscriptFailed(code=code):
+                self._errors.labels(code).inc()
+            case ReplyDone():
+                self._replies.labels(event.status, event.reason or "").inc()
+                self._tokens.labels("input").inc(event.usage.input_tokens)
+                self._tokens.labels("output").inc(event.usage.output_tokens)
+                if event.error_code is not None:
+                    self._errors.labels(event.error_code).inc()
+            case TurnTimed(timeline=timeline):
+                if timeline.response_ms is not None:
+                    self._response.observe(timeline.response_ms / 1000)
+                    for name, value in timeline.parts().items():
+                        self._parts[name].observe(value / 1000)
+            case _:
+                pass
+
+    def text(self) -> tuple[bytes, str]:
+        """The page and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4

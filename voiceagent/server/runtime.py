@@ -1,0 +1,78 @@
+"""Everything a server process holds beyond its connections: engines, memory, numbers."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from voiceagent import engines as registry
+from voiceagent.asr.base import AsrEngine
+from voiceagent.audio import wav
+from voiceagent.audio.pcm import silence
+from voiceagent.engines import Engines
+from voiceagent.errors import EngineError
+from voiceagent.llm.base import LlmEngine
+from voiceagent.memory.base import MemoryStore
+from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.models.store import ModelStore
+from voiceagent.session.reply import Apology
+from voiceagent.session.session import Shared
+from voiceagent.settings import Settings
+from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.vad.base import VadEngine
+
+log = logging.getLogger(__name__)
+
+APOLOGY_SECONDS = 10.0
+"""How long rendering the apology may take at the start."""
+BUNDLED_APOLOGY = Path(__file__).parent / "apology.wav"
+"""Said when the voice itself cannot be reached even at the start."""
+BUNDLED_APOLOGY_TEXT = "Sorry, something went wrong. Please try again."
+
+
+def make_engines(settings: Settings) -> Engines:
+    """Build the configured engines without loading anything. Raises ConfigError."""
+    models = ModelStore(settings.models_dir)
+    return Engines(
+        vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
+        asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
+        llm=cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models)),
+        tts=cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)),
+    )
+
+
+@asynccontextmanager
+async def open_shared(settings: Settings, engines: Engines) -> AsyncIterator[tuple[Shared, MemoryStore | None]]:
+    """Load the engines (side by side) and the memory; close them all at the end. Raises ConfigError."""
+    async with AsyncExitStack() as stack:
+        async with asyncio.TaskGroup() as tasks:
+            for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
+                stack.push_async_callback(engine.close)
+                tasks.create_task(engine.open())
+        memory: MemoryStore | None = None
+        if settings.memory.path:
+            memory = SqliteMemory(Path(settings.memory.path))
+            stack.push_async_callback(memory.close)
+            await memory.open()
+        apology = await render_apology(engines.tts, settings)
+        yield Shared(engines, settings, apology), memory
+
+
+async def render_apology(tts: TtsEngine, settings: Settings) -> Apology:
+    """The apology in the agent's voice; where that cannot be had now, the bundled recording."""
+    text = settings.agent.apology
+    request = TtsRequest(text, settings.agent.voice, settings.agent.language)
+    try:
+        async with asyncio.timeout(APOLOGY_SECONDS):
+            pieces = [audio.pcm async for audio in tts.speak(request)]
+        pcm = np.concatenate(pieces) if pieces else silence(0)
+        if len(pcm):
+            return Apology(text, pcm, tts.sample_rate)
+    except (EngineError, TimeoutError) as error:
+        log.warning("the apology cannot be spoken by the configured voice (%s): using the bundled one", error)
+    pcm, rate = await asyncio.to_thread(wav.read, BUNDLED_APOLOGY)
+    return Apology(BUNDLED_APOLOGY_TEXT, pcm, rate)

@@ -1,0 +1,89 @@
+"""Running the app on a port, with a drain on SIGTERM."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from voiceagent.server.app import VoiceServer
+
+log = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first SIGTERM or SIGINT talks may finish and new ones are refused; a second one ends at once."""
+
+    def __init__(self, config: uvicorn.Config, voice: VoiceServer) -> None:
+        super().__init__(config)
+        self._voice = voice
+        self._drain_asked = asyncio.Event()
+
+    @property
+    def url(self) -> str:
+        """Where OpenAI Realtime clients connect, once started."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"{'wss' if self._voice.settings.server.tls_cert else 'ws'}://{host}:{port}/v1/realtime"
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._drain_asked.is_set() or not self.started:
+            self.force_exit = self.should_exit
+            self.should_exit = True
+            return
+        log.info("%s: refusing new talks, letting %d finish", signal.Signals(sig).name, self._voice.admission.sessions)
+        # A signal handler runs between any two instructions of the loop's thread: only tell the loop.
+        asyncio.get_running_loop().call_soon_threadsafe(self._drain_asked.set)
+
+    async def drain_when_asked(self) -> None:
+        await self._drain_asked.wait()
+        await self._voice.drain()
+        self.should_exit = True
+
+    async def announce(self, on_ready: Callable[[str], None]) -> None:
+        """Say where it listens, once talks can begin; stop when they never can."""
+        await self._voice.loaded.wait()
+        if self._voice.failure is None:
+            on_ready(self.url)
+        else:
+            self.should_exit = True
+
+
+def make_server(voice: VoiceServer) -> DrainingServer:
+    settings = voice.settings.server
+    config = uvicorn.Config(
+        voice.app,
+        host=settings.host,
+        port=settings.port,
+        ws="websockets-sansio",
+        ws_max_size=voice.settings.limits.message_bytes,
+        ws_ping_interval=20,
+        ws_ping_timeout=None,  # pings keep middle boxes awake; a client that does not answer them is not ended for it
+        ws_per_message_deflate=False,
+        http="h11",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+        timeout_graceful_shutdown=5,
+    )
+    return DrainingServer(config, voice)
+
+
+async def serve(voice: VoiceServer, on_ready: Callable[[str], None]) -> None:
+    """Serve until told to stop. `on_ready` is told the URL once the engines are loaded.
+    Raises what loading them raised, ConfigError above all."""
+    server = make_server(voice)
+    helpers = [
+        asyncio.create_task(server.drain_when_asked(), name="drain"),
+        asyncio.create_task(server.announce(on_ready), name="announce"),
+    ]
+    try:
+        await server.serve()
+    finally:
+        for helper in helpers:
+            helper.cancel()
+    if voice.failure is not None:
+        raise voice.failure

@@ -1,0 +1,72 @@
+"""The items of one conversation in order: what the model is shown and what memory keeps."""
+
+from dataclasses import replace
+from typing import Literal
+
+from voiceagent.errors import Refused
+from voiceagent.session.items import Item, ItemStatus, Part
+
+MAX_ITEMS = 2000
+"""Items kept of one talk; beyond it the oldest go. Far above what any prompt holds."""
+
+
+class Conversation:
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self._order: list[str] = []
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._items
+
+    @property
+    def items(self) -> list[Item]:
+        """All items, oldest first."""
+        return [self._items[item_id] for item_id in self._order]
+
+    @property
+    def last_id(self) -> str | None:
+        return self._order[-1] if self._order else None
+
+    def add(self, item: Item, after: str | None = None) -> str | None:
+        """Insert after that item ("root": first; None: last) and return the id of the one before it."""
+        if item.id in self._items:
+            raise Refused("item_create_duplicate_item_id", f"an item with id '{item.id}' already exists", "item.id")
+        if after is not None and after != "root" and after not in self._items:
+            raise Refused(
+                "item_create_invalid_previous_item_id", f"there is no item with id '{after}'", "previous_item_id"
+            )
+        position = len(self._order)
+        if after is not None:
+            position = 0 if after == "root" else self._order.index(after) + 1
+        self._order.insert(position, item.id)
+        self._items[item.id] = item
+        if len(self._order) > MAX_ITEMS:
+            del self._items[self._order.pop(0)]
+        return self.before(item.id)
+
+    def before(self, item_id: str) -> str | None:
+        """The id of the item before this one, None for the first."""
+        position = self._order.index(item_id)
+        return self._order[position - 1] if position else None
+
+    def get(self, item_id: str, refusal: str) -> Item:
+        """The item, or Refused with the code `refusal`."""
+        if item_id not in self._items:
+            raise Refused(refusal, f"there is no item with id '{item_id}'", "item_id")
+        return self._items[item_id]
+
+    def remove(self, item_id: str) -> None:
+        self.get(item_id, "item_delete_invalid_item_id")
+        del self._items[item_id]
+        self._order.remove(item_id)
+
+    def set_text(
+        self, item_id: str, text: str, status: ItemStatus = "completed", kind: Literal["audio", "text"] = "audio"
+    ) -> Item | None:
+        """Give the item's first part this text (an item without parts gets one of this kind); None if it is gone."""
+        item = self._items.get(item_id)
+        if item is None:
+            return None
+        parts = (replace(item.parts[0], text=text), *item.parts[1:]) if item.parts else (Part(kind, text),)
+        self._items[item_id] = replace(item, parts=parts, status=status)
+        return self._items[item_id]

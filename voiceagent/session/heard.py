@@ -1,0 +1,105 @@
+"""What a listener has heard of a reply, to the word, from how much of its audio was played."""
+
+import re
+from dataclasses import dataclass, field
+
+from voiceagent.tts.base import WordTiming
+
+# A word with the space after it; in scripts written without spaces every character is one.
+_WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\s+"
+)
+
+SECONDS_PER_CHAR = 0.065
+"""Pace of Latin script assumed while a clause is still being synthesised: about 15 characters a second."""
+SECONDS_PER_IDEOGRAPH = 0.22
+"""Likewise for Chinese and Japanese: 4 to 5 characters a second."""
+
+
+@dataclass(slots=True)
+class SpokenClause:
+    """One clause of the reply: its own text and where its audio lies, in seconds from the start of the reply."""
+
+    text: str
+    start: float
+    end: float
+    complete: bool = False
+    words: list[WordTiming] = field(default_factory=list)
+
+
+class SpokenText:
+    """The reply's clauses in order, with the audio made of each."""
+
+    def __init__(self) -> None:
+        self._clauses: list[SpokenClause] = []
+
+    def begin(self, text: str) -> None:
+        """A clause begins where the audio so far ends."""
+        end = self._clauses[-1].end if self._clauses else 0.0
+        if self._clauses:
+            self._clauses[-1].complete = True
+        self._clauses.append(SpokenClause(text, end, end))
+
+    def extend(self, seconds: float, words: tuple[WordTiming, ...] = ()) -> None:
+        """More audio of the current clause; `words` are timed from the clause's start."""
+        self._clauses[-1].end += seconds
+        self._clauses[-1].words.extend(words)
+
+    def finish(self) -> None:
+        """All audio is there."""
+        if self._clauses:
+            self._clauses[-1].complete = True
+
+    @property
+    def text(self) -> str:
+        return "".join(clause.text for clause in self._clauses)
+
+    def heard(self, seconds: float) -> str:
+        """The text whose audio lies before this position; a word counts once more than half of it was played."""
+        parts: list[str] = []
+        for clause in self._clauses:
+            if clause.complete and seconds >= clause.end:
+                parts.append(clause.text)
+                continue
+            if seconds > clause.start:
+                parts.append(_heard_of(clause, seconds - clause.start))
+            break
+        return "".join(parts).rstrip()
+
+
+def _heard_of(clause: SpokenClause, seconds: float) -> str:
+    """The beginning of one clause, of which so many seconds were played."""
+    words: list[str] = _WORD.findall(clause.text)
+    if clause.words:
+        count = sum(1 for timing in clause.words if (timing.start + timing.end) / 2 <= seconds)
+        return _first_words(words, count)
+    weights = [0.0 if word.isspace() else _seconds_of(word) for word in words]
+    expected = sum(weights)
+    length = clause.end - clause.start
+    if not clause.complete:
+        length = max(length, expected)
+    scale = length / expected if expected else 0.0
+    position, heard = 0.0, 0
+    for word, weight in zip(words, weights, strict=True):
+        if (position + weight / 2) * scale > seconds:
+            break
+        position += weight
+        heard += len(word)
+    return clause.text[:heard]
+
+
+def _seconds_of(word: str) -> float:
+    ideograph = len(word) == 1 and word > "\u3040"
+    return SECONDS_PER_IDEOGRAPH if ideograph else SECONDS_PER_CHAR * (len(word) + 1)
+
+
+def _first_words(words: list[str], count: int) -> str:
+    """The text up to the end of its `count`th word."""
+    out: list[str] = []
+    for word in words:
+        if not word.isspace():
+            if count == 0:
+                break
+            count -= 1
+        out.append(word)
+    return "".join(out)

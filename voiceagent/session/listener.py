@@ -1,0 +1,293 @@
+"""The session's ear: the client's audio, through voice detection, into utterances that the recogniser makes words."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from voiceagent.asr.base import AsrEngine, AsrHint
+from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.resample import Resampler
+from voiceagent.errors import Refused
+from voiceagent.session.options import SessionOptions
+from voiceagent.session.utterance import Utterance
+from voiceagent.turn.endpoint import Endpointer
+from voiceagent.vad.base import WINDOW, VadStream
+from voiceagent.vad.segmenter import Segmenter
+
+PIECE = EAR_RATE // 10
+"""Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
+BACKLOG_SECONDS = 330.0
+"""Audio that may wait to be heard: the largest single append of the Realtime protocol (15 MiB of 24 kHz PCM)."""
+PAUSE_MS = 160
+"""Silence after which recognition is finished ahead, in case the turn is over: longer than the gaps inside words."""
+PARTIAL_SECONDS = 0.4
+"""Between two partial transcripts: as often as captions need."""
+MIN_COMMIT_MS = 100
+"""The least audio that can be committed by hand, as in the Realtime protocol."""
+
+
+class TurnEvents(Protocol):
+    """Whom the listener tells. All calls are plain and quick."""
+
+    def voice_began(self, utterance: Utterance) -> None: ...
+
+    def voice_goes_on(self, utterance: Utterance, speech_ms: int) -> None:
+        """More voice; `speech_ms` is all of this utterance's."""
+        ...
+
+    def voice_paused(self, utterance: Utterance) -> None:
+        """Silence for PAUSE_MS."""
+        ...
+
+    def words_so_far(self, utterance: Utterance, text: str) -> None: ...
+
+    def turn_ended(self, utterance: Utterance, end: int) -> None:
+        """The turn is over; `end` is the position of its last speech. The utterance is now the callee's to close."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    pcm: Pcm
+    rate: int
+    arrived: float
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    pass
+
+
+class Listener:
+    """Positions are samples at EAR_RATE since the talk began; all decisions count them, never the clock."""
+
+    def __init__(
+        self,
+        *,
+        vad: VadStream,
+        asr: AsrEngine,
+        options: SessionOptions,
+        endpointer: Callable[[SessionOptions], Endpointer],
+        events: TurnEvents,
+        tasks: asyncio.TaskGroup,
+        new_id: Callable[[str], str],
+        deadline: float,
+        max_turn_seconds: float,
+    ) -> None:
+        self._vad = vad
+        self._asr = asr
+        self._make_endpointer = endpointer
+        self._events = events
+        self._tasks = tasks
+        self._new_id = new_id
+        self._deadline = deadline
+        self._max_turn = int(max_turn_seconds * EAR_RATE)
+        # Bounded by `_backlog` seconds, not by entries: a client may send frames of any length.
+        self._inbox: asyncio.Queue[Audio | Commit | Clear] = asyncio.Queue()
+        self._backlog = 0.0
+        self._uncommitted_ms = 0.0
+        self._resampler = Resampler(EAR_RATE, EAR_RATE)
+        self._rate = EAR_RATE
+        self._position = 0
+        self._preroll: deque[Pcm] = deque()
+        self._preroll_samples = 0
+        self._segmenter = Segmenter()
+        self._vad_origin = 0
+        self._paused = False
+        self._utterance: Utterance | None = None
+        self._speaking = asyncio.Event()
+        self._options = options
+        self.configure(options)
+
+    # -- from the session, at any time -------------------------------------------------------------------------------
+
+    def configure(self, options: SessionOptions) -> None:
+        turn_before, self._options = self._options.turn, options
+        if options.turn is not None:
+            self._endpointer = self._make_endpointer(options)
+            self._segmenter.threshold = options.turn.threshold
+            if turn_before is None:
+                self._restart_vad()
+
+    def feed(self, pcm: Pcm, rate: int, now: float) -> None:
+        """Take more of the user's audio. Raises Refused when far more waits than could be heard in time."""
+        seconds = len(pcm) / rate
+        if self._backlog + seconds > BACKLOG_SECONDS:
+            raise Refused("input_audio_buffer_overflow", "audio arrives faster than it can be heard; send slower")
+        self._backlog += seconds
+        self._uncommitted_ms += seconds * 1000
+        self._inbox.put_nowait(Audio(pcm, rate, now))
+
+    def commit(self) -> None:
+        """End the turn here. Raises Refused below MIN_COMMIT_MS of audio."""
+        if self._uncommitted_ms < MIN_COMMIT_MS:
+            raise Refused(
+                "input_audio_buffer_commit_empty",
+                f"the buffer holds {self._uncommitted_ms:.0f} ms of audio, at least {MIN_COMMIT_MS} ms are needed",
+            )
+        self._uncommitted_ms = 0.0
+        self._inbox.put_nowait(Commit(self._new_id("item")))
+
+    def clear(self) -> None:
+        """Forget the audio since the last turn."""
+        self._uncommitted_ms = 0.0
+        self._inbox.put_nowait(Clear())
+
+    @property
+    def utterance(self) -> Utterance | None:
+        """The turn being heard."""
+        return self._utterance
+
+    # -- tasks ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Hear until cancelled."""
+        try:
+            while True:
+                match await self._inbox.get():
+                    case Audio(pcm, rate, arrived):
+                        await self._hear(self._at_ear_rate(pcm, rate), arrived)
+                        self._backlog = max(0.0, self._backlog - len(pcm) / rate)
+                    case Commit(item_id):
+                        self._commit(item_id)
+                    case Clear():
+                        self._drop()
+        finally:
+            self._drop()
+
+    async def caption(self) -> None:
+        """Tell the words so far while the user speaks, until cancelled."""
+        while True:
+            await self._speaking.wait()
+            await asyncio.sleep(PARTIAL_SECONDS)
+            utterance = self._utterance
+            if utterance is None:
+                continue
+            before = utterance.text
+            text = await utterance.partial()
+            if text != before and utterance is self._utterance:
+                self._events.words_so_far(utterance, text)
+
+    # -- hearing ----------------------------------------------------------------------------------------------------
+
+    def _at_ear_rate(self, pcm: Pcm, rate: int) -> Pcm:
+        if rate != self._rate:
+            self._resampler, self._rate = Resampler(rate, EAR_RATE), rate
+        return self._resampler.push(pcm)
+
+    async def _hear(self, pcm: Pcm, arrived: float) -> None:
+        for start in range(0, len(pcm), PIECE):
+            piece = pcm[start : start + PIECE]
+            if start:
+                await asyncio.sleep(0)
+            self._position += len(piece)
+            if self._utterance is not None:
+                self._utterance.push(piece)
+            self._keep_preroll(piece)
+            if self._options.turn is None:
+                self._hear_by_hand(piece)
+            else:
+                for probability in await self._vad.push(piece):
+                    self._judge(probability, arrived)
+            if self._utterance is not None and self._utterance.samples >= self._max_turn:
+                self._end(self._position)
+
+    def _hear_by_hand(self, piece: Pcm) -> None:
+        """Without voice detection everything between two commits is one utterance."""
+        if self._utterance is None:
+            self._begin(self._position - len(piece), self._new_id("item"))
+            self._events.voice_began(self._require())
+
+    def _judge(self, probability: float, arrived: float) -> None:
+        """One window more: has the voice begun, gone on, paused, or is the turn over?"""
+        options = self._options.turn
+        if options is None:  # changed while the detector was at work
+            return
+        began = self._segmenter.push(probability)
+        if began is not None and self._utterance is None:
+            onset = self._vad_origin + began.sample
+            self._begin(max(0, onset - options.prefix_ms * EAR_RATE // 1000), self._new_id("item"))
+            self._events.voice_began(self._require())
+        utterance = self._utterance
+        if utterance is None:
+            return
+        silence = self._segmenter.silence_samples
+        if silence == 0:
+            utterance.speech_ended_at = arrived
+            if self._paused:
+                self._paused = False
+                utterance.goes_on()
+            self._events.voice_goes_on(utterance, self._segmenter.speech_samples * 1000 // EAR_RATE)
+            return
+        silence_ms = silence * 1000 // EAR_RATE
+        if silence_ms >= PAUSE_MS and not self._paused:
+            self._paused = True
+            self._events.voice_paused(utterance)
+        if silence_ms >= self._endpointer.silence_ms(utterance.text):
+            self._end(self._vad_origin + self._segmenter.last_speech_sample)
+
+    # -- utterances -------------------------------------------------------------------------------------------------
+
+    def _begin(self, start: int, item_id: str) -> None:
+        """Open an utterance and give it the audio since `start`, as far as it was kept."""
+        hint = AsrHint(self._options.language, self._options.asr_prompt)
+        kept_from = self._position - self._preroll_samples
+        start = max(start, kept_from)
+        self._utterance = Utterance(item_id, self._asr.stream(hint), start, tasks=self._tasks, deadline=self._deadline)
+        skip = start - kept_from
+        for pcm in self._preroll:
+            if skip < len(pcm):
+                self._utterance.push(pcm[skip:])
+            skip = max(0, skip - len(pcm))
+        self._paused = False
+        self._speaking.set()
+
+    def _require(self) -> Utterance:
+        assert self._utterance is not None
+        return self._utterance
+
+    def _commit(self, item_id: str) -> None:
+        if self._utterance is None:
+            self._begin(0, item_id)
+        self._end(self._position)
+
+    def _end(self, end: int) -> None:
+        """Hand the turn on. Its audio is not given to the next one."""
+        utterance = self._require()
+        self._forget()
+        self._uncommitted_ms = 0.0
+        self._events.turn_ended(utterance, end)
+
+    def _drop(self) -> None:
+        if self._utterance is not None:
+            self._utterance.close()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._utterance = None
+        self._speaking.clear()
+        self._paused = False
+        self._preroll.clear()
+        self._preroll_samples = 0
+        self._segmenter.end()
+
+    def _restart_vad(self) -> None:
+        self._vad.reset()
+        self._segmenter.reset()
+        self._vad_origin = self._position
+
+    def _keep_preroll(self, piece: Pcm) -> None:
+        """Keep the latest audio: as much as the prefix asks, and what the detector needs to be sure of an onset."""
+        turn = self._options.turn
+        keep = EAR_RATE // 2 if turn is None else turn.prefix_ms * EAR_RATE // 1000 + 8 * WINDOW
+        self._preroll.append(piece)
+        self._preroll_samples += len(piece)
+        while self._preroll and self._preroll_samples - len(self._preroll[0]) >= keep:
+            self._preroll_samples -= len(self._preroll.popleft())

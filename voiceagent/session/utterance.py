@@ -1,0 +1,79 @@
+"""One turn of the user while it is being heard: its audio goes to the recogniser, its words come back."""
+
+import asyncio
+
+from voiceagent.asr.base import AsrStream, Transcript
+from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.errors import EngineError
+
+
+class Utterance:
+    """`item_id` is the conversation item it will become. Positions are samples at EAR_RATE since the talk began."""
+
+    def __init__(self, item_id: str, asr: AsrStream, start: int, *, tasks: asyncio.TaskGroup, deadline: float) -> None:
+        """`start`: position of its first sample, pre-roll included. `deadline`: seconds one recognition may take."""
+        self.item_id = item_id
+        self.start = start
+        self.samples = 0
+        self.text = ""
+        self.speech_ended_at = 0.0
+        """When the last sample with speech arrived, in seconds on the loop's clock."""
+        self.confirmed = False
+        """Whether the user has the floor: at once while the agent is silent, else when it is no mere noise."""
+        self._asr = asr
+        self._tasks = tasks
+        self._deadline = deadline
+        self._ahead: asyncio.Task[Transcript | EngineError] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / EAR_RATE
+
+    def push(self, pcm: Pcm) -> None:
+        self.samples += len(pcm)
+        self._asr.push(pcm)
+
+    async def partial(self) -> str:
+        """The words so far. A failure here costs nothing: the final recognition will report it."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                self.text = await self._asr.partial()
+        except (EngineError, TimeoutError):
+            pass
+        return self.text
+
+    def anticipate(self) -> None:
+        """Start the final recognition now, in the hope that the user has finished."""
+        if self._ahead is None:
+            self._ahead = self._tasks.create_task(self._recognise(), name="asr final")
+
+    def goes_on(self) -> None:
+        """The user has not finished: what was recognised ahead is void."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
+
+    async def transcript(self) -> Transcript:
+        """The words of the whole utterance. Raises EngineError, also when the recogniser takes too long."""
+        self.anticipate()
+        assert self._ahead is not None
+        result = await self._ahead
+        if isinstance(result, EngineError):
+            raise result
+        self.text = result.text
+        return result
+
+    async def _recognise(self) -> Transcript | EngineError:
+        # An error is returned, not raised: it concerns this turn, not the conversation's task group.
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._asr.finish()
+        except TimeoutError:
+            return EngineError("asr", "timeout", "speech recognition took too long")
+        except EngineError as error:
+            return error
+
+    def close(self) -> None:
+        """Nothing more is wanted of it."""
+        self.goes_on()
+        self._asr.close()

@@ -1,0 +1,309 @@
+"""Text as it streams from a model, cut into pieces that a voice can speak.
+
+The first piece is short, so that speech starts early; each later one may be as long as all that was said before it,
+since the listener is busy for that long, up to a length that lets the voice speak whole sentences with good prosody.
+
+The splitter looks at one character after another and never at how they were delivered, so the cuts do not depend on it.
+"""
+
+import unicodedata
+from dataclasses import dataclass
+from enum import Enum
+
+from voiceagent.tts.abbreviations import Verdict, verdict
+from voiceagent.tts.scripts import ASCII_ENDS, CLAUSE_ENDS, CLOSERS, SENTENCE_ENDS, is_wide, weight
+from voiceagent.tts.speakable import speakable
+
+_OPENERS = frozenset("“«‹([{（［｛「『【《〈〔〖")
+_SURE_ENDS = frozenset("。，、；")
+"""Wide marks that are not repeated: the cut need not wait for the next character, unless a quote is open."""
+
+_JOINER = "\u200d"
+_LONGEST_ABBREVIATION = 12
+
+
+class _Break(Enum):
+    NONE = 0
+    PAUSE = 1
+    SENTENCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A piece to speak. `text` is the model's own, so that all clauses' texts together are exactly what was pushed;
+    `spoken` is what the voice is given, '' when there is nothing to say."""
+
+    text: str
+    spoken: str
+
+
+class ClauseSplitter:
+    """Cuts one stream of text. Lengths are in Latin letters; a Chinese, Japanese or Korean character counts as three.
+
+    `first_chars`: without any punctuation the first clause ends at a word after so many. `target_chars`: sentences are
+    merged until a clause has so many. `limit_chars`: no clause is longer; one nearing it ends at a comma, else at a
+    space, else anywhere but inside a composed character. Memory is bounded by the limit, time is linear in the text.
+    """
+
+    def __init__(self, first_chars: int = 60, target_chars: int = 120, limit_chars: int = 240) -> None:
+        if not 0 < first_chars <= target_chars < limit_chars:
+            raise ValueError("lengths must grow: 0 < first_chars <= target_chars < limit_chars")
+        self._first = first_chars
+        self._target = target_chars
+        self._limit = limit_chars
+        self._reset()
+
+    def push(self, delta: str) -> list[Clause]:
+        """Take more text; returns the clauses that are now complete."""
+        out: list[Clause] = []
+        for char in delta:
+            self._take(char, out)
+        return out
+
+    def flush(self) -> list[Clause]:
+        """The text is over: returns what is left of it. The splitter may then be used for another text."""
+        out: list[Clause] = []
+        self._cut(len(self._text), out)
+        self._reset()
+        return out
+
+    def _reset(self) -> None:
+        self._emitted = 0  # weight of the clauses that had something to say
+        self._text: list[str] = []
+        self._fenced: list[bool] = []  # beside _text: whether the character is fenced code, which is not spoken
+        self._weight = 0
+        self._words = 0.0
+        self._in_word = False
+        self._last_pause = 0  # where the clause could be cut should it grow too long; 0 is nowhere
+        self._last_space = 0
+        self._line_start = 0
+        self._ticks = 0  # backticks at the head of this line; -1 once it has anything else
+        self._in_fence = False
+        self._in_code = False
+        self._brackets = 0
+        self._quotes = 0
+        self._awaited: Verdict | None = None
+
+    def _take(self, char: str, out: list[Clause]) -> None:
+        if char.isspace():
+            self._take_space(char, out)
+            return
+        if self._break_before(char) or self._word_is_late(char):
+            self._cut(len(self._text), out)
+        self._note_markup(char, out)
+        self._append(char, out)
+        if char in _SURE_ENDS and not self._quotes and not self._follows_digit() and self._wants(_break_of(char)):
+            self._cut(len(self._text), out)
+
+    def _take_space(self, char: str, out: list[Clause]) -> None:
+        begins_space = bool(self._text) and not self._text[-1].isspace()
+        found = self._break_at_end(char) if begins_space else _Break.NONE
+        self._append(char, out)
+        self._last_space = len(self._text)
+        self._in_word = False
+        if char == "\n":
+            found = _Break.SENTENCE
+            self._awaited = None
+            self._ticks = 0
+            self._in_code = False
+            self._brackets = self._quotes = 0
+            self._line_start = len(self._text)
+        if found is not _Break.NONE:
+            self._last_pause = len(self._text)
+        if self._wants(found) or (begins_space and self._text[-2] != "." and self._is_late()):
+            self._cut(len(self._text), out)
+
+    def _append(self, char: str, out: list[Clause]) -> None:
+        """Room for the character is made first: no clause is ever longer than the limit."""
+        size = weight(char)
+        while self._weight + size > self._limit:
+            self._cut(self._best_cut(char), out)
+        self._text.append(char)
+        self._fenced.append(self._in_fence)
+        self._weight += size
+        if not self._in_fence:
+            self._count_word(char)
+
+    def _count_word(self, char: str) -> None:
+        if not char.isalnum():
+            return
+        if is_wide(char):
+            self._words += 0.5
+            self._in_word = False
+        elif not self._in_word:
+            self._words += 1
+            self._in_word = True
+
+    def _note_markup(self, char: str, out: list[Clause]) -> None:
+        """Keep track of what no clause should end inside of: code, the text of a link; and of open quotes."""
+        if self._ticks >= 0:
+            self._note_line_head(char, out)
+        elif char == "`" and not self._in_fence:
+            self._in_code = not self._in_code
+        if char == "[":
+            self._brackets += 1
+        elif char == "]":
+            self._brackets = max(0, self._brackets - 1)
+        if char == '"':
+            self._quotes = 0 if self._quotes else 1
+        elif char in _OPENERS:
+            self._quotes += 1
+        elif char in CLOSERS:
+            self._quotes = max(0, self._quotes - 1)
+
+    def _note_line_head(self, char: str, out: list[Clause]) -> None:
+        """Three backticks at the head of a line open or close fenced code; what stands before it is said without it."""
+        if char != "`":
+            self._in_code = self._ticks == 1 and not self._in_fence
+            self._ticks = -1
+            return
+        self._ticks += 1
+        if self._ticks == 3:
+            self._ticks = -1
+            if not self._in_fence and self._line_start > 0 and self._words:
+                self._cut(self._line_start, out)
+            self._in_fence = not self._in_fence
+
+    def _break_before(self, char: str) -> bool:
+        """Whether the clause ends before this character, now that it is known."""
+        if not self._text or char in CLOSERS or _break_of(char) is not _Break.NONE or _extends(char):
+            return False
+        if self._text[-1].isspace():
+            awaited, self._awaited = self._awaited, None
+            ends = (awaited == "unless_number" and not char.isdigit()) or (
+                awaited == "if_capital" and (char.isupper() or is_wide(char))
+            )
+            found = _Break.SENTENCE if ends else _Break.NONE
+        else:
+            found = self._break_at_end(char)
+        if found is not _Break.NONE:
+            self._last_pause = len(self._text)
+        return self._wants(found)
+
+    def _break_at_end(self, following: str) -> _Break:
+        """Which break, if any, the text so far ends with; `following` is the character after it."""
+        end = len(self._text) - 1
+        while end >= 0 and (self._text[end] in CLOSERS or _extends(self._text[end])):
+            end -= 1
+        if end < 0:
+            return _Break.NONE
+        mark = self._text[end]
+        before = self._text[end - 1] if end else ""
+        if mark not in ASCII_ENDS:
+            within_number = following.isdigit() and before.isdigit()
+            dash = mark == "–" and before.isspace() and following.isspace()
+            return _Break.PAUSE if dash else _Break.NONE if within_number else _break_of(mark)
+        if not following.isspace() and not _wide_around(before, following):
+            return _Break.NONE
+        if mark != "." or before == "." or not following.isspace():
+            return _break_of(mark)
+        return self._full_stop(end)
+
+    def _full_stop(self, end: int) -> _Break:
+        start = end
+        while start > 0 and end - start < _LONGEST_ABBREVIATION and _of_word(self._text[start - 1]):
+            start -= 1
+        decision = verdict("".join(self._text[start:end]), after_break=self._follows_break(start))
+        if decision in ("unless_number", "if_capital"):
+            self._awaited = decision
+        return _Break.SENTENCE if decision == "ends" else _Break.NONE
+
+    def _follows_break(self, at: int) -> bool:
+        """Whether what begins there begins a line or a sentence."""
+        while at > 0 and (self._text[at - 1] in CLOSERS or self._text[at - 1] == " "):
+            at -= 1
+        return at == 0 or self._text[at - 1] == "\n" or _break_of(self._text[at - 1]) is not _Break.NONE
+
+    def _wants(self, found: _Break) -> bool:
+        """Whether a clause that could end here should."""
+        if not self._words or self._in_fence or self._in_code or self._brackets:
+            return False
+        match found:
+            case _Break.SENTENCE:
+                return self._weight >= min(self._target, self._emitted)
+            case _Break.PAUSE if self._emitted < self._first:
+                return self._words >= 2 and self._weight >= self._emitted
+            case _Break.PAUSE:
+                return self._weight >= (self._target + self._limit) // 2
+            case _Break.NONE:
+                return False
+
+    def _is_late(self) -> bool:
+        """Whether speech has waited too long for a mark: then the first clauses end at a word."""
+        return (
+            self._emitted < self._first
+            and self._words >= 2
+            and self._weight >= self._first + 2 * self._emitted
+            and not (self._in_fence or self._in_code or self._brackets or self._awaited)
+        )
+
+    def _word_is_late(self, char: str) -> bool:
+        """The same in a script without spaces: between two of its letters, but later, since that may be inside a word."""
+        return (
+            self._weight >= 2 * self._first
+            and is_wide(char)
+            and bool(self._text)
+            and is_wide(self._text[-1])
+            and self._is_late()
+        )
+
+    def _best_cut(self, char: str) -> int:
+        """Where to cut a clause that is full: after a mark, else after a space, else before a whole character."""
+        size = len(self._text)
+        for at in (self._last_pause, self._last_space):
+            if at > size // 3:  # what is left must not make the next clause full at once
+                return at
+        following = [*self._text, char]
+        whole = (
+            at for at in range(size, size // 2, -1) if not _extends(following[at]) and following[at - 1] != _JOINER
+        )
+        return next(whole, size)
+
+    def _follows_digit(self) -> bool:
+        return len(self._text) > 1 and self._text[-2].isdigit()
+
+    def _cut(self, at: int, out: list[Clause]) -> None:
+        """The first `at` characters become a clause; what is known of the line goes on."""
+        if not at:
+            return
+        said = "".join(char for char, fenced in zip(self._text[:at], self._fenced[:at], strict=True) if not fenced)
+        clause = Clause("".join(self._text[:at]), speakable(said))
+        out.append(clause)
+        self._emitted += sum(map(weight, clause.spoken))
+        self._text, self._fenced = self._text[at:], self._fenced[at:]
+        self._last_pause = max(0, self._last_pause - at)
+        self._last_space = max(0, self._last_space - at)
+        self._line_start -= at
+        self._weight = sum(map(weight, self._text))
+        self._words, self._in_word = 0.0, False
+        for char, fenced in zip(self._text, self._fenced, strict=True):
+            if char.isspace():
+                self._in_word = False
+            elif not fenced:
+                self._count_word(char)
+
+
+def _break_of(mark: str) -> _Break:
+    if mark in SENTENCE_ENDS or mark in ".!?":
+        return _Break.SENTENCE
+    if mark in CLAUSE_ENDS or mark in ";:,":
+        return _Break.PAUSE
+    return _Break.NONE
+
+
+def _wide_around(before: str, following: str) -> bool:
+    """Whether an ASCII mark without a space after it stands in Chinese text, not inside an address or a number."""
+    return (
+        is_wide(following) if not before or not is_wide(before) else not (following.isascii() and following.isalnum())
+    )
+
+
+def _extends(char: str) -> bool:
+    """Whether it belongs to the character before it: accents, vowel signs, joiners, emoji variants."""
+    return char > "\u02ff" and (
+        unicodedata.category(char) in ("Mn", "Mc", "Me") or char == _JOINER or "🏻" <= char <= "🏿"
+    )
+
+
+def _of_word(char: str) -> bool:
+    return char.isalnum() or char in ".'’-"

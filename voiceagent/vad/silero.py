@@ -1,0 +1,247 @@
+"""Silero VAD v6 in ONNX, shared by all conversations: windows that wait at the same moment run as one batch."""
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from pydantic import BaseModel, ConfigDict, Field
+
+from voiceagent.audio.pcm import EAR_RATE, Pcm, silence, to_float
+from voiceagent.errors import ConfigError, EngineError
+from voiceagent.models.store import ModelStore
+from voiceagent.vad.base import WINDOW
+from voiceagent.vad.gate import FRAME, Gate
+
+CONTEXT = 64
+"""Samples before the window that Silero wants to see with it."""
+
+WARM_UP = 3
+"""Windows from before the gate opened that are run first, so that the model knows what came before."""
+
+PAST = CONTEXT + WARM_UP * WINDOW
+"""Samples a stream keeps before the window that comes next."""
+
+MAX_BATCH = 32
+"""Windows a batch: measured 125 µs for one alone, 58 µs each for 32, hardly less for more."""
+
+HOLD_PROBABILITY = 0.35
+"""What keeps the gate open: the probability below which speech is commonly taken to have ended."""
+
+LONG_PUSH = 256
+"""Windows (8 s) after which a long push lets others run; at the cost of a closed gate that is about 3 ms."""
+
+State = npt.NDArray[np.float32]
+"""What the model remembers of one stream, shape (2, 128)."""
+
+BLANK: State = np.zeros((2, 128), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    probability: float
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One window to be judged: CONTEXT + WINDOW samples, and the stream's state before it."""
+
+    samples: Pcm
+    state: State
+    future: asyncio.Future[Verdict]
+
+
+class SileroVad:
+    """The engine: one model, one worker thread. Streams may live on any event loop."""
+
+    class Options(BaseModel):
+        """`gate` False runs the model on every window. `aggressiveness` 0 to 3 is the gate's; `hold_ms` is how long it
+        stays open after the last sign of a voice.
+
+        Measured on 80 minutes of speech of about 200 speakers, gate 3 loses 0.2 % of the windows that Silero puts
+        above 0.5 and opens in 14 % of echo residue; gate 2 loses 0.02 % and opens in 48 %.
+        """
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+        gate: bool = True
+        aggressiveness: Annotated[int, Field(ge=0, le=3)] = 3
+        hold_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
+
+    def __init__(self, options: Options, models: ModelStore) -> None:
+        self._options = options
+        self._models = models
+        self._lock = threading.Lock()
+        self._waiting: deque[Job] = deque()
+        self._draining = False
+        self._executor: ThreadPoolExecutor | None = None
+        self._model: onnxruntime.InferenceSession | None = None
+
+    async def open(self) -> None:
+        executor = ThreadPoolExecutor(1, thread_name_prefix="silero")
+        try:
+            self._model = await asyncio.get_running_loop().run_in_executor(executor, self._load)
+        except BaseException:
+            executor.shutdown(wait=False)
+            raise
+        self._executor = executor
+
+    def stream(self) -> "SileroStream":
+        return SileroStream(self, self._options)
+
+    async def close(self) -> None:
+        """Windows still waiting fail; a batch that is running is waited for (2 ms)."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+            left = list(self._waiting)
+            self._waiting.clear()
+        deliver(left, EngineError("vad", "failed", "the voice activity detector was closed"))
+        if executor is not None:
+            executor.shutdown()
+        self._model = None
+
+    def submit(self, samples: Pcm, state: State) -> asyncio.Future[Verdict]:
+        """Have one window judged. The worker always answers, so that a deadline of the waiter's own is not needed."""
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        with self._lock:
+            if self._executor is None:
+                raise EngineError("vad", "failed", "the voice activity detector is not open")
+            # Bounded by the number of streams: each has at most one window waiting.
+            self._waiting.append(Job(samples, state, future))
+            if not self._draining:
+                self._draining = True
+                self._executor.submit(self._drain)
+        return future
+
+    def _load(self) -> onnxruntime.InferenceSession:
+        path = self._models.path("silero-vad") / "silero_vad.onnx"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        try:
+            model = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            for size in (1, MAX_BATCH):
+                infer(model, [silence(CONTEXT + WINDOW)] * size, [BLANK] * size)
+        except Exception as error:  # onnxruntime raises classes of its own without a common base
+            raise ConfigError(f"{path} cannot be loaded ({type(error).__name__}): delete it and fetch it again") from None
+        return model
+
+    def _drain(self) -> None:
+        """Run batches until nothing waits (on the worker thread)."""
+        while True:
+            with self._lock:
+                batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+                if not batch:
+                    self._draining = False
+                    return
+            try:
+                answer: list[Verdict] | EngineError = infer(
+                    self._model, [job.samples for job in batch], [job.state for job in batch]
+                )
+            except Exception as error:
+                answer = EngineError("vad", "failed", f"the voice activity detector failed ({type(error).__name__})")
+            deliver(batch, answer)
+
+
+def infer(model: onnxruntime.InferenceSession, samples: list[Pcm], states: list[State]) -> list[Verdict]:
+    """Judge one window of each of several streams."""
+    probabilities, after = model.run(
+        None,
+        {
+            "input": to_float(np.stack(samples)),
+            "state": np.stack(states, axis=1),
+            "sr": np.array(EAR_RATE, np.int64),
+        },
+    )
+    # Copied, so that no stream keeps the whole batch's states alive.
+    return [Verdict(float(probabilities[i, 0]), after[:, i].copy()) for i in range(len(samples))]
+
+
+def deliver(jobs: list[Job], answer: list[Verdict] | EngineError) -> None:
+    """Hand the results to their waiters, with one wake-up a loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Verdict], Verdict | EngineError]]] = {}
+    for index, job in enumerate(jobs):
+        result = answer if isinstance(answer, EngineError) else answer[index]
+        by_loop.setdefault(job.future.get_loop(), []).append((job.future, result))
+    for loop, results in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(settle, results)
+        except RuntimeError:  # that loop is closed: nobody waits there any more
+            continue
+
+
+def settle(results: list[tuple[asyncio.Future[Verdict], Verdict | EngineError]]) -> None:
+    for future, result in results:
+        if future.done():  # cancelled meanwhile
+            continue
+        if isinstance(result, EngineError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+class SileroStream:
+    """One conversation's detector. While its gate is closed the probability is 0.0 and nothing is awaited.
+
+    The result does not depend on how the audio is cut into pushes. One push at a time; a cancelled or failed one keeps
+    its audio, and the next push judges it.
+    """
+
+    _blank: ClassVar[Pcm] = silence(PAST)
+
+    def __init__(self, engine: SileroVad, options: SileroVad.Options) -> None:
+        self._engine = engine
+        self._options = options
+        self.reset()
+
+    def reset(self) -> None:
+        hold = self._options.hold_ms * EAR_RATE // 1000
+        self._gate = Gate(self._options.aggressiveness, hold) if self._options.gate else None
+        self._audio = self._blank
+        """The last PAST samples already judged, then those that wait for their window to be complete."""
+        self._ungated = PAST
+        """Index of the first sample that the gate has not heard."""
+        self._state: State | None = None
+        """None while the gate is closed."""
+
+    async def push(self, pcm: Pcm) -> list[float]:
+        self._audio = np.concatenate((self._audio, pcm))
+        probabilities: list[float] = []
+        while len(self._audio) >= PAST + WINDOW:
+            probabilities.append(await self._judge() if self._gate_opens() else 0.0)
+            self._audio = self._audio[WINDOW:]
+            self._ungated -= WINDOW
+            if len(probabilities) % LONG_PUSH == 0:
+                await asyncio.sleep(0)
+        return probabilities
+
+    def _gate_opens(self) -> bool:
+        """Let the gate hear the next window's frames; tell whether the model must judge that window."""
+        if self._gate is None:
+            return True
+        while self._ungated + FRAME <= PAST + WINDOW:
+            self._gate.hear(self._audio[self._ungated : self._ungated + FRAME])
+            self._ungated += FRAME
+        if not self._gate.is_open:
+            self._state = None
+        return self._gate.is_open
+
+    async def _judge(self) -> float:
+        if self._state is None:
+            for start in range(CONTEXT, PAST, WINDOW):
+                await self._run(start)
+        probability = await self._run(PAST)
+        if self._gate is not None and probability >= HOLD_PROBABILITY:
+            self._gate.hold()
+        return probability
+
+    async def _run(self, start: int) -> float:
+        samples = self._audio[start - CONTEXT : start + WINDOW]
+        verdict = await self._engine.submit(samples, BLANK if self._state is None else self._state)
+        self._state = verdict.state
+        return verdict.probability
