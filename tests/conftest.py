@@ -12,6 +12,7 @@ import pytest
 
 import voiceagent  # noqa: F401 - before any engine: it turns onnxruntime's telemetry off
 from tests.fixtures import models  # noqa: F401
+from tests.speech import engines_for, speak  # noqa: F401
 
 GRACE_SECONDS = 2.0
 """How long threads and files of a finished test may take to go away (a thread pool's workers end on their own)."""

@@ -1,4 +1,4 @@
-"""A strict OpenAI Realtime client for tests: reads frames as the official package and the pickiest known clients would."""
+"""A strict OpenAI Realtime client for tests: reads frames as the official package and the pickiest clients would."""
 
 import base64
 import itertools
@@ -6,20 +6,27 @@ import json
 from collections.abc import Iterable
 from typing import cast
 
+import numpy as np
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
 from voiceagent.protocols.base import Action, Ask, Frame, Send
 from voiceagent.protocols.openai_realtime import RealtimeProtocol
+from voiceagent.session import events
 from voiceagent.session.commands import Command
-from voiceagent.session.options import SessionOptions
+from voiceagent.session.items import Item, ItemStatus, Part
+from voiceagent.session.options import Modality, SessionOptions
 
-Json = dict[str, "object"]
+Json = dict[str, object]
 
 _OFFICIAL: TypeAdapter[BaseModel] = TypeAdapter(RealtimeServerEvent)
 _KNOWN_EXTRAS = {"id", "object", "expires_at", "voiceagent"}
 """Keys of the session that the package's types do not name but real servers (or we) send."""
-_ITEM_PARTS = {"user": {"input_text", "input_audio"}, "assistant": {"output_text", "output_audio"}, "system": {"input_text"}}
+_ITEM_PARTS = {
+    "user": {"input_text", "input_audio"},
+    "assistant": {"output_text", "output_audio"},
+    "system": {"input_text"},
+}
 
 
 def protocol(defaults: SessionOptions | None = None) -> RealtimeProtocol:
@@ -128,3 +135,32 @@ def error(actions: Iterable[Action]) -> Json:
 
 def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def tell(realtime: RealtimeProtocol, *told: events.Event) -> list[Json]:
+    return [read(frame) for event in told for frame in realtime.encode(event)]
+
+
+def types(told: list[Json]) -> list[object]:
+    return [event["type"] for event in told]
+
+
+PCM = np.arange(-480, 480, dtype=np.int16)
+"""40 ms at 24 kHz."""
+
+
+def agent(kind: Modality, text: str, status: ItemStatus = "completed") -> Item:
+    return Item("item_a", "assistant", (Part(kind, text),), status)
+
+
+def begin(kind: Modality = "audio", *, stored: bool = True) -> list[events.Event]:
+    """A reply up to its first words."""
+    return [
+        events.ReplyStarted("resp_1", kind, None, stored, {}),
+        events.ReplyItemAdded("resp_1", Item("item_a", "assistant", (), "in_progress"), "item_u"),
+        events.ReplyText("resp_1", "item_a", "你好, "),
+    ]
+
+
+DONE = events.ReplyDone("resp_1", agent("audio", "你好, friend."), "item_u", "completed")
+"""How the reply that `begin` began ends."""

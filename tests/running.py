@@ -22,9 +22,8 @@ async def running(settings: Settings, engines: Engines) -> AsyncIterator[tuple[V
         serving = asyncio.create_task(server.serve([listener]))
         try:
             async with asyncio.timeout(START_SECONDS):
+                await server.listening.wait()
                 await voice.loaded.wait()
-                while not server.started:
-                    await asyncio.sleep(0.01)
             if voice.failure is not None:
                 raise voice.failure
             yield voice, f"ws://127.0.0.1:{listener.getsockname()[1]}"

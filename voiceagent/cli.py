@@ -55,6 +55,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
 ) -> None:
     """Serve on one port until SIGTERM; then let talks finish."""
+    from voiceagent.demo import LISTENING
     from voiceagent.server.app import VoiceServer
     from voiceagent.server.runtime import make_engines
     from voiceagent.server.serve import serve as run
@@ -65,7 +66,7 @@ def serve(
         loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
         log_to_stderr(loaded.server.log_level)
         voice = VoiceServer(loaded, make_engines(loaded))
-        asyncio.run(run(voice, on_ready=lambda url: print(f"listening on {url}", flush=True)))
+        asyncio.run(run(voice, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
 
 
 @app.command()

@@ -107,7 +107,7 @@ class LimitSection(Section):
     allowed_origins: tuple[str, ...] = ()
     sessions: Annotated[int, Field(ge=1)] = 500
     sessions_per_key: Annotated[int, Field(ge=1)] = 500
-    message_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
     idle_seconds: Seconds = 600.0
     session_seconds: Seconds = 3600.0
 

@@ -26,8 +26,9 @@ CLOSE_TIMEOUT = 2.0
 FINISHED = 1000
 """Close code of a server that has ended the session on purpose."""
 
-FORBIDDEN = frozenset({1008, 3000, 3003})
-"""Close codes that say the client is not wanted: policy violation, unauthorized, forbidden."""
+FORBIDDEN = frozenset({3000, 3003})
+"""Close codes that say the client is not wanted: unauthorized, forbidden. Not 1008 (policy violation), with
+which servers also end a client whose network was too slow for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +159,12 @@ class RealtimeConnection:
         return event
 
     def _closed(self, closed: ConnectionClosed) -> Dropped:
-        code = closed.rcvd.code if closed.rcvd is not None else None
+        code = _code(closed)
         if code == FINISHED:
             raise StopAsyncIteration
         self._socket = None
         if code in FORBIDDEN:
-            raise RefusedError(f"{self.name} closed the connection and does not want it back (code {code})")
+            raise RefusedError(f"{self.name} does not want this client (close code {code})")
         if asyncio.get_running_loop().time() - self._opened_at >= self._backoff.steady:
             self._attempt = 0
         return self._dropped("the connection broke" if code is None else f"the server closed it (code {code})")
@@ -200,8 +201,8 @@ class RealtimeConnection:
             raise self._refusal(refused.response.status_code) from None
         except OSError as failed:
             raise ConnectError(f"cannot reach {self.name}: {failed.strerror or failed}") from None
-        except ConnectionClosed:
-            raise ConnectError(f"{self.name} closed the connection before it said anything") from None
+        except ConnectionClosed as closed:
+            raise ConnectError(f"{self.name} closed the connection at once (code {_code(closed)})") from None
         except WebSocketException:
             raise ConnectError(f"{self.name} does not answer as a WebSocket server") from None
         self._socket = socket
@@ -232,3 +233,8 @@ class RealtimeConnection:
         if status in (401, 403):
             return RefusedError(f"{self.name} refused the API key (HTTP {status})")
         return ConnectError(f"{self.name} refused the connection (HTTP {status})")
+
+
+def _code(closed: ConnectionClosed) -> int | None:
+    """The server's close code; None when the connection broke without one."""
+    return closed.rcvd.code if closed.rcvd is not None else None

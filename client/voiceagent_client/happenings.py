@@ -36,7 +36,8 @@ class UserSpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class UserText:
-    """What the user said: `delta` is new, `text` is all of it so far; a final one has it whole and an empty delta."""
+    """What the user said: `delta` is new, `text` is all of it so far. A final one has it whole and an empty
+    delta, and so does a guess that replaces the one before."""
 
     item_id: str
     delta: str

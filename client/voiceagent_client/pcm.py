@@ -18,7 +18,7 @@ AUDIBLE = 328
 """The quietest sample that counts as audible: 1 % of full scale."""
 
 SPEECH_RANGE_DB = 28.0
-"""A frame this far below the loud frames of a recording is not speech any more: final consonants reach down to there."""
+"""A frame this far below the loud frames of a recording is no speech any more: final consonants reach down to there."""
 
 NOISE_MARGIN = 3.0
 """A frame of speech is this many times as strong as the recording's quiet frames are, as far as that leaves it ..."""

@@ -44,6 +44,8 @@ class Transcript:
                 return None
             case "conversation.item.input_audio_transcription.delta":
                 line = self._extend(event, "user")
+            case "voiceagent.transcript.partial":  # a guess that may differ from the one before
+                line = self._put(replace(self._line(event.text("item_id"), "user"), text=event.text("text")))
             case "conversation.item.input_audio_transcription.completed":
                 line = self._finish(event.text("item_id"), "user", event.text("transcript"))
             case "response.output_audio_transcript.delta" | "response.output_text.delta":

@@ -70,10 +70,10 @@ class StereoRecorder:
 def recording(path: Path) -> Iterator[StereoRecorder]:
     """A stereo recording at `RATE`, readable once the block is left. AudioError: the file cannot be written."""
     try:
-        file = wave.open(str(path), "wb")  # noqa: SIM115 (closed below; errors of opening alone are turned here)
+        opened = path.open("wb")
     except OSError as failed:
         raise AudioError(f"cannot write {path}: {failed.strerror or failed}") from None
-    with file:
+    with opened, wave.open(opened, "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
         file.setframerate(RATE)

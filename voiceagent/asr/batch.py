@@ -10,7 +10,6 @@ from voiceagent.asr.base import Transcript
 from voiceagent.errors import EngineError
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 Outcome = Transcript | EngineError | None
 """None: dropped before anyone decoded it."""
 
@@ -41,10 +40,9 @@ class Batcher(Generic[Item]):
         self._waiting: list[Job[Item]] = []
         self._turns: set[Future[None]] = set()
         self._closed = False
-
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Run anything else, such as loading, in one of the threads."""
-        return await asyncio.wrap_future(self._pool.submit(work))
+        all_begun = threading.Barrier(workers)  # so that no thread has yet to be made when somebody speaks
+        for _ in range(workers):
+            self._pool.submit(all_begun.wait)
 
     def submit(self, item: Item, *, urgent: bool) -> Job[Item]:
         """Queue a decoding. A job is made even after close(): waiting for it then raises EngineError."""

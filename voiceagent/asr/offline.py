@@ -55,13 +55,14 @@ class OfflineStream:
             self._batcher.drop(self._pending[1])
 
     def _cut(self) -> None:
-        """Close pieces until the open one is short enough. The place depends on the audio alone, not on when this runs."""
+        """Close pieces until the open one is short enough, at places that do not depend on when this runs."""
         while self._open.samples > self._longest:
             piece = self._open.cut(self._longest // 2, self._longest - EAR_RATE // 2)
             if self._pending and not self._pending[1].urgent:
                 self._batcher.drop(self._pending[1])
             self._known, self._pending = (0, NOTHING), None
-            self._closed.append(self._batcher.submit(piece, urgent=False))
+            if len(piece):
+                self._closed.append(self._batcher.submit(piece, urgent=False))
 
     async def _decode_open(self, *, urgent: bool = False) -> Transcript | None:
         """The text of the open piece; None if that decoding was overtaken by another."""
@@ -75,18 +76,16 @@ class OfflineStream:
         except asyncio.CancelledError:
             self._batcher.drop(job)
             raise
-        finally:
-            current = self._pending is not None and self._pending[1] is job
-            if current:
-                self._pending = None
-        if transcript is not None and current:  # else the piece was cut, or a newer decoding is under way
-            self._known = (samples, transcript)
+        if transcript is not None and self._pending is not None and self._pending[1] is job:
+            self._known, self._pending = (samples, transcript), None
         return transcript
 
     def _join_or_submit(self, urgent: bool) -> tuple[int, Job[Pcm]]:
+        """A decoding under way that hears all there is, else a new one in place of one that still waits."""
         if self._pending:
             samples, job = self._pending
-            if not (job.settled and job.outcome is None) and self._open.is_covered_by(samples):
+            alive = not job.settled or isinstance(job.outcome, Transcript)
+            if alive and self._open.is_covered_by(samples):
                 return self._pending
             if not job.urgent:
                 self._batcher.drop(job)
@@ -100,7 +99,7 @@ class OfflineStream:
 
 
 def join(parts: Sequence[str]) -> str:
-    """Texts of neighbouring pieces as one: with a space between, but not where Chinese or Japanese stands at the seam."""
+    """Texts of neighbouring pieces as one, with a space between unless Chinese or Japanese stands at the seam."""
     text = ""
     for part in parts:
         seam = text[-1:] + part[:1]

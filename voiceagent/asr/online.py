@@ -1,12 +1,14 @@
 """Hearing an utterance with a streaming recogniser: the network moves on with the audio."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from voiceagent.asr.base import Transcript
 from voiceagent.asr.batch import Batcher, Job
 from voiceagent.asr.recognizers import Online, OnlineInput, decode_online
 from voiceagent.audio.pcm import EAR_RATE, Pcm, silence, to_float
+from voiceagent.errors import EngineError
 
 
 @dataclass(slots=True)
@@ -65,8 +67,9 @@ class OnlineStream:
 
     async def _decode(self, *, urgent: bool) -> Transcript:
         async with self._turn:
-            if self._job:  # left behind by a call that was cancelled
-                await self._batcher.wait(self._job, urgent=urgent)
+            if self._job:  # left behind by a call that was cancelled, or failed
+                with suppress(EngineError):
+                    await self._batcher.wait(self._job, urgent=urgent)
             self._job = self._batcher.submit(self._feed, urgent=urgent)
             transcript = await self._batcher.wait(self._job)
             self._job = None

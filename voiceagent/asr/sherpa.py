@@ -1,19 +1,23 @@
 """Speech recognition on this machine with any model of sherpa-onnx, streaming or not."""
 
-import os
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from voiceagent.asr.base import AsrHint, AsrStream
 from voiceagent.asr.batch import Batcher
-from voiceagent.asr.families import detect
+from voiceagent.asr.families import Found, detect
 from voiceagent.asr.offline import OfflineStream
 from voiceagent.asr.online import Feed, OnlineStream, decode_feeds
 from voiceagent.asr.recognizers import decode_offline, load_offline, load_online
-from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
+from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
 
@@ -21,86 +25,104 @@ MOST_TOGETHER = 16
 """Utterances decoded in one batch by networks that really batch."""
 
 
-class Options(BaseModel):
-    """`model`: a name of the catalogue, or the path of a folder with a sherpa-onnx model; `type` says which family it is
-    where the files do not tell. A wrong `type` makes sherpa-onnx end the process.
+class SherpaOptions(BaseModel):
+    """`model`: a name of the catalogue, or the path of a folder with a sherpa-onnx model. `type` names its family where
+    the files do not tell; a wrong one makes sherpa-onnx end the process. `int8` prefers quantised files where there are
+    both. `language` is for models that take one.
 
-    `num_threads` work on one decoding, `workers` decodings run at once. `language` is for models that take one. A partial
-    guess is renewed when `partial_ms` more were heard. Models that are not streaming hear at most `piece_seconds` at once;
-    streaming ones are given `tail_ms` of silence at the end. `int8` prefers quantised files where a folder has both.
+    `num_threads` work on one decoding; `workers` decodings run at once. A partial guess is renewed once `partial_ms`
+    more were heard. Models that are not streaming hear at most `piece_seconds` at once; streaming ones are given
+    `tail_ms` of silence at the end.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = "moonshine-tiny-en"
     type: str = ""
+    int8: bool = True
     language: str = ""
     num_threads: Annotated[int, Field(ge=1, le=64)] = 1
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    int8: bool = True
     partial_ms: Annotated[int, Field(ge=0, le=10_000)] = 300
     piece_seconds: Annotated[float, Field(ge=4.0, le=28.0)] = 12.0
     tail_ms: Annotated[int, Field(ge=0, le=3000)] = 700
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory."""
+
+    stream: Callable[[], AsrStream]
+    close: Callable[[], Awaitable[None]]
+
+
 class SherpaAsr:
     """One loaded model, shared by all utterances on any event loop."""
 
-    Options = Options
+    Options = SherpaOptions
 
-    def __init__(self, options: Options, models: ModelStore) -> None:
+    def __init__(self, options: SherpaOptions, models: ModelStore) -> None:
         self._options = options
         self._models = models
-        self._offline: Batcher[Pcm] | None = None
-        self._online: Batcher[Feed] | None = None
+        self._loaded: Loaded | None = None
 
     async def open(self) -> None:
         """Find, load and warm up the model. Raises ConfigError when it is missing or not understood."""
-        loader: Batcher[None] = Batcher(lambda nothing: [], workers=1, size=1)
+        loader = ThreadPoolExecutor(1, thread_name_prefix="asr-load")
         try:
-            await loader.run(self._load)
+            self._loaded = await asyncio.get_running_loop().run_in_executor(loader, self._load)
         finally:
-            await loader.close()
+            loader.shutdown(wait=False)
 
     def stream(self, hint: AsrHint) -> AsrStream:
         """The hint is not used: sherpa-onnx fixes language and hot words when a model is loaded."""
-        options = self._options
-        if self._offline:
-            return OfflineStream(
-                self._offline,
-                longest=round(options.piece_seconds * EAR_RATE),
-                step=options.partial_ms * EAR_RATE // 1000,
-            )
-        if self._online:
-            return OnlineStream(self._online, tail=options.tail_ms * EAR_RATE // 1000)
-        raise EngineError("asr", "failed", "the recogniser is not open")
+        if self._loaded is None:
+            raise EngineError("asr", "failed", "the recogniser is not open")
+        return self._loaded.stream()
 
     async def close(self) -> None:
-        offline, online = self._offline, self._online
-        self._offline = self._online = None
-        if offline:
-            await offline.close()
-        if online:
-            await online.close()
+        loaded, self._loaded = self._loaded, None
+        if loaded:
+            await loaded.close()
 
-    def _load(self) -> None:
+    def _load(self) -> Loaded:
+        found = detect(self._folder(), self._options.type, int8=self._options.int8)
+        return self._load_streaming(found) if found.family.streaming else self._load_offline(found)
+
+    def _load_offline(self, found: Found) -> Loaded:
         options = self._options
-        found = detect(self._folder(), options.type, int8=options.int8)
-        size = MOST_TOGETHER if found.family.batched else 1
-        if found.family.streaming:
-            online = load_online(found, options.num_threads)
-            decode_feeds(online, [Feed([silence(EAR_RATE)])])
-            self._online = Batcher(partial(decode_feeds, online), workers=options.workers, size=size)
-        else:
-            offline = load_offline(found, options.num_threads, options.language)
-            decode_offline(offline, [silence(EAR_RATE)])
-            self._offline = Batcher(partial(decode_offline, offline), workers=options.workers, size=size)
+        recognizer = load_offline(found, options.num_threads, options.language)
+        decode_offline(recognizer, [_noise()])
+        batcher: Batcher[Pcm] = Batcher(
+            partial(decode_offline, recognizer), workers=options.workers, size=_together(found)
+        )
+        longest, step = round(options.piece_seconds * EAR_RATE), options.partial_ms * EAR_RATE // 1000
+        return Loaded(lambda: OfflineStream(batcher, longest=longest, step=step), batcher.close)
+
+    def _load_streaming(self, found: Found) -> Loaded:
+        options = self._options
+        recognizer = load_online(found, options.num_threads)
+        decode_feeds(recognizer, [Feed([_noise()])])
+        batcher: Batcher[Feed] = Batcher(
+            partial(decode_feeds, recognizer), workers=options.workers, size=_together(found)
+        )
+        tail = options.tail_ms * EAR_RATE // 1000
+        return Loaded(lambda: OnlineStream(batcher, tail=tail), batcher.close)
 
     def _folder(self) -> Path:
         model = self._options.model
         path = Path(model).expanduser()
         if path.is_dir():
             return path
-        if os.sep in model or "/" in model or model.startswith("~"):
+        if len(path.parts) > 1:
             raise ConfigError(f"[asr] model: there is no folder {path}")
         return self._models.path(model)
+
+
+def _together(found: Found) -> int:
+    return MOST_TOGETHER if found.family.batched else 1
+
+
+def _noise() -> Pcm:
+    """One second to warm up with; pure silence would be skipped."""
+    return np.random.default_rng(0).integers(-300, 300, EAR_RATE, dtype=np.int16)

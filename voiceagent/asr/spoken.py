@@ -13,7 +13,10 @@ NEGLIGIBLE = 8.0
 understood at -80 dBFS, while noise of any level makes it say "You" or "♪♪♪"."""
 
 QUIET = 0.03
-"""What is this much softer than the loudest 20 ms of the utterance (-30 dB) is a pause in it."""
+"""What is this much softer than the loud parts of the utterance (-30 dB) is a pause in it."""
+
+LOUD_FRAMES = 10
+"""The loud parts are the loudest 200 ms: a click is shorter."""
 
 SURE_SILENCE = EAR_RATE // 10
 """100 ms of silence at the end of what was decoded: the last word is surely in it."""
@@ -32,7 +35,7 @@ class Spoken:
         self.samples = 0
         self._chunks: list[Pcm] = []
         self._levels: npt.NDArray[np.float32] = np.empty(0, np.float32)
-        self._peak = 0.0
+        self._loudest = self._levels
 
     def push(self, pcm: Pcm) -> None:
         self._chunks.append(pcm)
@@ -60,14 +63,15 @@ class Spoken:
         return self.samples - decoded <= SHORT_SILENCE or bool((tail < floor).all())
 
     def cut(self, earliest: int, latest: int) -> Pcm:
-        """Take off the beginning, up to the quietest place between two counts of samples."""
+        """Take off the beginning, up to the quietest place between two counts of samples. Empty if it was silent."""
         first = earliest // FRAME
         loudness = np.convolve(self._measure()[first : latest // FRAME], np.ones(PAUSE_FRAMES), mode="valid")
         end = (first + int(loudness.argmin()) + PAUSE_FRAMES // 2) * FRAME
+        silent = bool((self._levels[: end // FRAME] < self._floor()).all())
         audio = self.audio()
         self._levels = self._levels[end // FRAME :]
-        self._chunks, self.samples = [audio[end:]], len(audio) - end
-        return audio[:end]
+        self._chunks, self.samples = [audio[end:].copy()], len(audio) - end
+        return silence(0) if silent else audio[:end]
 
     def _measure(self) -> npt.NDArray[np.float32]:
         """RMS of every whole 20 ms; only what is new is computed."""
@@ -77,8 +81,9 @@ class Spoken:
             frames = self.audio()[known * FRAME : whole * FRAME].reshape(-1, FRAME).astype(np.float32)
             levels = np.sqrt(np.square(frames).mean(axis=1))
             self._levels = np.concatenate([self._levels, levels])
-            self._peak = max(self._peak, float(levels.max()))
+            self._loudest = np.sort(np.concatenate([self._loudest, levels]))[-LOUD_FRAMES:]
         return self._levels
 
     def _floor(self) -> float:
-        return max(NEGLIGIBLE, QUIET * self._peak)
+        loud = float(self._loudest[0]) if len(self._loudest) == LOUD_FRAMES else 0.0
+        return max(NEGLIGIBLE, QUIET * loud)

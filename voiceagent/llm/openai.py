@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from ipaddress import ip_address
 
 import httpx
@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 OPENAI_URL = "https://api.openai.com/v1"
 ENDING_SECONDS = 1.0
 """How long to wait for the usage once the answer is whole."""
+DRAIN_SECONDS = 0.1
+"""How long to wait for the end of the response after the stream's own end mark."""
 WARM_UP_SECONDS = 2.0
 REFUSAL_BYTES = 65_536
 MOST_CONNECTIONS = 1_000
@@ -88,7 +90,8 @@ class OpenAILlm:
         options = self._options
         if options.api_key is None and self._url.host == httpx.URL(OPENAI_URL).host:
             raise ConfigError("[llm] api_key is missing: set it or OPENAI_API_KEY, or choose another [llm] engine")
-        headers = {name: secret.get_secret_value() for name, secret in options.extra_headers.items()}
+        headers = {"Accept-Encoding": "identity"}  # compression would hold tokens back
+        headers |= {name: secret.get_secret_value() for name, secret in options.extra_headers.items()}
         if options.api_key is not None:
             headers.setdefault("Authorization", f"Bearer {options.api_key.get_secret_value()}")
         self._client = httpx.AsyncClient(
@@ -99,6 +102,7 @@ class OpenAILlm:
                 max_keepalive_connections=None if options.keepalive_seconds else 0,
                 keepalive_expiry=options.keepalive_seconds,
             ),
+            verify=self._url.scheme == "https",  # loading the certificates takes long and is of no use for http
             trust_env=not _is_loopback(self._url.host),  # a proxy cannot reach this very machine
         )
         await self._warm_up(self._client)
@@ -111,22 +115,16 @@ class OpenAILlm:
         with _as_engine_errors():
             async with asyncio.timeout(self._options.first_token_seconds):
                 response = await self._send(request)
-        try:
-            async with aclosing(_pieces(response)) as pieces:
-                while not answer.ended:
-                    piece = await self._next_piece(pieces, answer, deadline)
-                    if piece is None:
-                        break
-                    text, progress = answer.feed(piece)
-                    if text:
-                        yield TextDelta(text)
-                    if progress and answer.spoke:
-                        deadline = time.monotonic() + self._options.next_token_seconds
+        async with _body(response) as pieces:
+            while (piece := await _next_piece(pieces, answer, deadline)) is not None:
+                text, progress = answer.feed(piece)
+                if text:
+                    yield TextDelta(text)
+                if progress and answer.spoke:
+                    deadline = time.monotonic() + self._options.next_token_seconds
             if rest := answer.finish():
                 yield TextDelta(rest)
             yield answer.completed()
-        finally:
-            await response.aclose()
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -176,34 +174,48 @@ class OpenAILlm:
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):  # it was closed while idle
             return await self._client.send(request, stream=True)
 
-    async def _next_piece(self, pieces: AsyncIterator[bytes], answer: Answer, deadline: float) -> bytes | None:
-        """More of the body, or None at its end. Once the answer is whole, what goes wrong after it does not matter."""
-        left = ENDING_SECONDS if answer.ending else deadline - time.monotonic()
-        try:
-            with _as_engine_errors():
-                async with asyncio.timeout(left):
-                    return await anext(pieces, None)
-        except EngineError:
-            if answer.ending:
-                return None
-            raise
+
+@asynccontextmanager
+async def _body(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The pieces of a response's body; closes the response in the end.
+
+    httpx reads through a chain of generators and leaves those of a half-read body to the garbage collector, which would
+    finish them in tasks of its own; reading on from the closed response ends them here.
+    """
+    pieces = response.aiter_raw()
+    try:
+        yield pieces
+    finally:
+        await response.aclose()
+        with suppress(httpx.HTTPError, httpx.StreamError):
+            while await anext(pieces, None) is not None:
+                pass
 
 
-async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    async for piece in response.aiter_bytes():
-        yield piece
+async def _next_piece(pieces: AsyncIterator[bytes], answer: Answer, deadline: float) -> bytes | None:
+    """More of the body, or None at its end. Once the answer is whole, what goes wrong after it does not matter:
+    the rest is only read for the usage, and to keep the connection."""
+    left = deadline - time.monotonic()
+    if answer.ending:
+        left = DRAIN_SECONDS if answer.ended else ENDING_SECONDS
+    try:
+        with _as_engine_errors():
+            async with asyncio.timeout(left):
+                return await anext(pieces, None)
+    except EngineError:
+        if answer.ending:
+            return None
+        raise
 
 
 async def _start_of_body(response: httpx.Response) -> bytes:
     """As much of an error's body as is worth reading; closes the response."""
     content = b""
-    try:
-        async for piece in response.aiter_bytes():
+    async with _body(response) as pieces:
+        async for piece in pieces:
             content += piece
             if len(content) >= REFUSAL_BYTES:
                 break
-    finally:
-        await response.aclose()
     return content
 
 
@@ -214,8 +226,6 @@ def _as_engine_errors() -> Iterator[None]:
         yield
     except (TimeoutError, httpx.TimeoutException):
         raise EngineError("llm", "timeout", "the language model did not answer in time") from None
-    except httpx.DecodingError:
-        raise EngineError("llm", "bad_response", "the language model's answer cannot be decoded") from None
     except (httpx.HTTPError, httpx.StreamError) as error:
         kind = type(error).__name__
         raise EngineError("llm", "unavailable", f"the connection to the language model failed ({kind})") from None

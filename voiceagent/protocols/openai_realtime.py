@@ -47,7 +47,7 @@ ENDINGS: dict[EndReason, tuple[wire.ErrorBody | None, int]] = {
 }
 """Last words and close code (RFC 6455). A client that does not read would not read an error either."""
 
-_encoder = msgspec.json.Encoder()
+_ENCODER = msgspec.json.Encoder()
 
 
 class RealtimeProtocol:
@@ -262,4 +262,4 @@ class RealtimeProtocol:
 
     def _frame(self, event: wire.ServerEvent) -> str:
         event.event_id = self._new_id("event")
-        return _encoder.encode(event).decode()
+        return _ENCODER.encode(event).decode()

@@ -44,9 +44,9 @@ def decode(data: bytes, audio_format: AudioFormat) -> Pcm:
                 raise Refused("invalid_value", "16-bit audio has an even number of bytes.", "audio")
             return pcm.from_bytes(data)
         case PcmuFormat():
-            return g711.mulaw_decode(data)
+            return g711.decode_ulaw(data)
         case PcmaFormat():
-            return g711.alaw_decode(data)
+            return g711.decode_alaw(data)
 
 
 def encode(samples: Pcm, audio_format: AudioFormat) -> bytes:
@@ -55,6 +55,6 @@ def encode(samples: Pcm, audio_format: AudioFormat) -> bytes:
         case PcmFormat():
             return pcm.to_bytes(samples)
         case PcmuFormat():
-            return g711.mulaw_encode(samples)
+            return g711.encode_ulaw(samples)
         case PcmaFormat():
-            return g711.alaw_encode(samples)
+            return g711.encode_alaw(samples)

@@ -113,9 +113,9 @@ class _Head(Struct, frozen=True):
 
 _REQUEST: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
 _HEAD = msgspec.json.Decoder(_Head)
-_PLACE = re.compile(r"`\$\.?([^`]*)`$")
+_PLACE = re.compile(r" - at (`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]+)`")
-_VALUE = re.compile(r" value '.*'", re.DOTALL)
+_VALUE = re.compile(" value .*", re.DOTALL)
 
 
 def decode(text: str) -> AnyRequest:
@@ -139,9 +139,9 @@ def event_id_of(text: str) -> str | None:
 
 def _invalid(problem: str) -> Refused:
     """msgspec's message in the words of the protocol."""
-    what, _, where = problem.partition(" - at ")
-    place = _PLACE.search(where)
-    param = place[1] if place else ""
+    place = _PLACE.search(problem)
+    what = problem[: place.start()] if place else problem
+    param = place["path"] if place else ""
     if missing := _MISSING.match(what):
         param = f"{param}.{missing[1]}" if param else missing[1]
         return Refused("missing_required_parameter", f"Missing required parameter: '{param}'.", param)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from types import FrameType
 
@@ -20,6 +21,11 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._voice = voice
         self._drain_asked = asyncio.Event()
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
 
     @property
     def url(self) -> str:
@@ -43,6 +49,7 @@ class DrainingServer(uvicorn.Server):
 
     async def announce(self, on_ready: Callable[[str], None]) -> None:
         """Say where it listens, once talks can begin; stop when they never can."""
+        await self.listening.wait()
         await self._voice.loaded.wait()
         if self._voice.failure is None:
             on_ready(self.url)

@@ -14,7 +14,7 @@ from voiceagent.session.options import SessionOptions
 from voiceagent.session.utterance import Utterance
 from voiceagent.turn.endpoint import Endpointer
 from voiceagent.vad.base import WINDOW, VadStream
-from voiceagent.vad.segmenter import Segmenter
+from voiceagent.vad.segmenter import Onset, Segmenter
 
 PIECE = EAR_RATE // 10
 """Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
@@ -93,13 +93,12 @@ class Listener:
         self._inbox: asyncio.Queue[Audio | Commit | Clear] = asyncio.Queue()
         self._backlog = 0.0
         self._uncommitted_ms = 0.0
-        self._resampler = Resampler(EAR_RATE, EAR_RATE)
+        self._resampler = Resampler(EAR_RATE, EAR_RATE, "low")
         self._rate = EAR_RATE
         self._position = 0
         self._preroll: deque[Pcm] = deque()
         self._preroll_samples = 0
         self._segmenter = Segmenter()
-        self._vad_origin = 0
         self._paused = False
         self._utterance: Utterance | None = None
         self._speaking = asyncio.Event()
@@ -179,7 +178,7 @@ class Listener:
 
     def _at_ear_rate(self, pcm: Pcm, rate: int) -> Pcm:
         if rate != self._rate:
-            self._resampler, self._rate = Resampler(rate, EAR_RATE), rate
+            self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
         return self._resampler.push(pcm)
 
     async def _hear(self, pcm: Pcm, arrived: float) -> None:
@@ -210,28 +209,27 @@ class Listener:
         options = self._options.turn
         if options is None:  # changed while the detector was at work
             return
-        began = self._segmenter.push(probability)
-        if began is not None and self._utterance is None:
-            onset = self._vad_origin + began.sample
-            self._begin(max(0, onset - options.prefix_ms * EAR_RATE // 1000), self._new_id("item"))
+        event = self._segmenter.push(probability)
+        if isinstance(event, Onset) and self._utterance is None:
+            self._begin(max(0, event.sample - options.prefix_ms * EAR_RATE // 1000), self._new_id("item"))
             self._events.voice_began(self._require())
         utterance = self._utterance
         if utterance is None:
             return
-        silence = self._segmenter.silence_samples
-        if silence == 0:
+        silence_ms = self._segmenter.silence_samples * 1000 // EAR_RATE
+        if silence_ms == 0:
+            utterance.speech_samples += self._segmenter.speech_samples if isinstance(event, Onset) else WINDOW
             utterance.speech_ended_at = arrived
             if self._paused:
                 self._paused = False
                 utterance.goes_on()
-            self._events.voice_goes_on(utterance, self._segmenter.speech_samples * 1000 // EAR_RATE)
+            self._events.voice_goes_on(utterance, utterance.speech_samples * 1000 // EAR_RATE)
             return
-        silence_ms = silence * 1000 // EAR_RATE
         if silence_ms >= PAUSE_MS and not self._paused:
             self._paused = True
             self._events.voice_paused(utterance)
         if silence_ms >= self._endpointer.silence_ms(utterance.text):
-            self._end(self._vad_origin + self._segmenter.last_speech_sample)
+            self._end(self._segmenter.last_speech_sample or self._position)
 
     # -- utterances -------------------------------------------------------------------------------------------------
 
@@ -276,12 +274,11 @@ class Listener:
         self._paused = False
         self._preroll.clear()
         self._preroll_samples = 0
-        self._segmenter.end()
+        self._segmenter.reset(self._segmenter.sample)
 
     def _restart_vad(self) -> None:
         self._vad.reset()
-        self._segmenter.reset()
-        self._vad_origin = self._position
+        self._segmenter.reset(self._position)
 
     def _keep_preroll(self, piece: Pcm) -> None:
         """Keep the latest audio: as much as the prefix asks, and what the detector needs to be sure of an onset."""

@@ -15,6 +15,8 @@ class Utterance:
         self.item_id = item_id
         self.start = start
         self.samples = 0
+        self.speech_samples = 0
+        """How many of them were voice."""
         self.text = ""
         self.speech_ended_at = 0.0
         """When the last sample with speech arrived, in seconds on the loop's clock."""

@@ -6,26 +6,17 @@ since the listener is busy for that long, up to a length that lets the voice spe
 The splitter looks at one character after another and never at how they were delivered, so the cuts do not depend on it.
 """
 
-import unicodedata
 from dataclasses import dataclass
-from enum import Enum
 
 from voiceagent.tts.abbreviations import Verdict, verdict
-from voiceagent.tts.scripts import ASCII_ENDS, CLAUSE_ENDS, CLOSERS, SENTENCE_ENDS, is_wide, weight
+from voiceagent.tts.scripts import ASCII_ENDS, CLOSERS, JOINER, Break, break_of, extends, is_wide, weight
 from voiceagent.tts.speakable import speakable
 
 _OPENERS = frozenset("“«‹([{（［｛「『【《〈〔〖")
 _SURE_ENDS = frozenset("。，、；")
 """Wide marks that are not repeated: the cut need not wait for the next character, unless a quote is open."""
 
-_JOINER = "\u200d"
 _LONGEST_ABBREVIATION = 12
-
-
-class _Break(Enum):
-    NONE = 0
-    PAUSE = 1
-    SENTENCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +83,23 @@ class ClauseSplitter:
             self._cut(len(self._text), out)
         self._note_markup(char, out)
         self._append(char, out)
-        if char in _SURE_ENDS and not self._quotes and not self._follows_digit() and self._wants(_break_of(char)):
+        if char in _SURE_ENDS and not self._quotes and not self._follows_digit() and self._wants(break_of(char)):
             self._cut(len(self._text), out)
 
     def _take_space(self, char: str, out: list[Clause]) -> None:
         begins_space = bool(self._text) and not self._text[-1].isspace()
-        found = self._break_at_end(char) if begins_space else _Break.NONE
+        found = self._break_at_end(char) if begins_space else Break.NONE
         self._append(char, out)
         self._last_space = len(self._text)
         self._in_word = False
         if char == "\n":
-            found = _Break.SENTENCE
+            found = Break.SENTENCE
             self._awaited = None
             self._ticks = 0
             self._in_code = False
             self._brackets = self._quotes = 0
             self._line_start = len(self._text)
-        if found is not _Break.NONE:
+        if found is not Break.NONE:
             self._last_pause = len(self._text)
         if self._wants(found) or (begins_space and self._text[-2] != "." and self._is_late()):
             self._cut(len(self._text), out)
@@ -166,66 +157,66 @@ class ClauseSplitter:
 
     def _break_before(self, char: str) -> bool:
         """Whether the clause ends before this character, now that it is known."""
-        if not self._text or char in CLOSERS or _break_of(char) is not _Break.NONE or _extends(char):
+        if not self._text or char in CLOSERS or break_of(char) is not Break.NONE or extends(char):
             return False
         if self._text[-1].isspace():
             awaited, self._awaited = self._awaited, None
             ends = (awaited == "unless_number" and not char.isdigit()) or (
                 awaited == "if_capital" and (char.isupper() or is_wide(char))
             )
-            found = _Break.SENTENCE if ends else _Break.NONE
+            found = Break.SENTENCE if ends else Break.NONE
         else:
             found = self._break_at_end(char)
-        if found is not _Break.NONE:
+        if found is not Break.NONE:
             self._last_pause = len(self._text)
         return self._wants(found)
 
-    def _break_at_end(self, following: str) -> _Break:
+    def _break_at_end(self, following: str) -> Break:
         """Which break, if any, the text so far ends with; `following` is the character after it."""
         end = len(self._text) - 1
-        while end >= 0 and (self._text[end] in CLOSERS or _extends(self._text[end])):
+        while end >= 0 and (self._text[end] in CLOSERS or extends(self._text[end])):
             end -= 1
         if end < 0:
-            return _Break.NONE
+            return Break.NONE
         mark = self._text[end]
         before = self._text[end - 1] if end else ""
         if mark not in ASCII_ENDS:
             within_number = following.isdigit() and before.isdigit()
             dash = mark == "–" and before.isspace() and following.isspace()
-            return _Break.PAUSE if dash else _Break.NONE if within_number else _break_of(mark)
+            return Break.PAUSE if dash else Break.NONE if within_number else break_of(mark)
         if not following.isspace() and not _wide_around(before, following):
-            return _Break.NONE
+            return Break.NONE
         if mark != "." or before == "." or not following.isspace():
-            return _break_of(mark)
+            return break_of(mark)
         return self._full_stop(end)
 
-    def _full_stop(self, end: int) -> _Break:
+    def _full_stop(self, end: int) -> Break:
         start = end
         while start > 0 and end - start < _LONGEST_ABBREVIATION and _of_word(self._text[start - 1]):
             start -= 1
         decision = verdict("".join(self._text[start:end]), after_break=self._follows_break(start))
         if decision in ("unless_number", "if_capital"):
             self._awaited = decision
-        return _Break.SENTENCE if decision == "ends" else _Break.NONE
+        return Break.SENTENCE if decision == "ends" else Break.NONE
 
     def _follows_break(self, at: int) -> bool:
         """Whether what begins there begins a line or a sentence."""
         while at > 0 and (self._text[at - 1] in CLOSERS or self._text[at - 1] == " "):
             at -= 1
-        return at == 0 or self._text[at - 1] == "\n" or _break_of(self._text[at - 1]) is not _Break.NONE
+        return at == 0 or self._text[at - 1] == "\n" or break_of(self._text[at - 1]) is not Break.NONE
 
-    def _wants(self, found: _Break) -> bool:
+    def _wants(self, found: Break) -> bool:
         """Whether a clause that could end here should."""
         if not self._words or self._in_fence or self._in_code or self._brackets:
             return False
         match found:
-            case _Break.SENTENCE:
+            case Break.SENTENCE:
                 return self._weight >= min(self._target, self._emitted)
-            case _Break.PAUSE if self._emitted < self._first:
+            case Break.PAUSE if self._emitted < self._first:
                 return self._words >= 2 and self._weight >= self._emitted
-            case _Break.PAUSE:
+            case Break.PAUSE:
                 return self._weight >= (self._target + self._limit) // 2
-            case _Break.NONE:
+            case Break.NONE:
                 return False
 
     def _is_late(self) -> bool:
@@ -238,7 +229,7 @@ class ClauseSplitter:
         )
 
     def _word_is_late(self, char: str) -> bool:
-        """The same in a script without spaces: between two of its letters, but later, since that may be inside a word."""
+        """The same in a script without spaces: between two of its letters, later, since that may be inside a word."""
         return (
             self._weight >= 2 * self._first
             and is_wide(char)
@@ -254,9 +245,7 @@ class ClauseSplitter:
             if at > size // 3:  # what is left must not make the next clause full at once
                 return at
         following = [*self._text, char]
-        whole = (
-            at for at in range(size, size // 2, -1) if not _extends(following[at]) and following[at - 1] != _JOINER
-        )
+        whole = (at for at in range(size, size // 2, -1) if not extends(following[at]) and following[at - 1] != JOINER)
         return next(whole, size)
 
     def _follows_digit(self) -> bool:
@@ -283,25 +272,10 @@ class ClauseSplitter:
                 self._count_word(char)
 
 
-def _break_of(mark: str) -> _Break:
-    if mark in SENTENCE_ENDS or mark in ".!?":
-        return _Break.SENTENCE
-    if mark in CLAUSE_ENDS or mark in ";:,":
-        return _Break.PAUSE
-    return _Break.NONE
-
-
 def _wide_around(before: str, following: str) -> bool:
     """Whether an ASCII mark without a space after it stands in Chinese text, not inside an address or a number."""
     return (
         is_wide(following) if not before or not is_wide(before) else not (following.isascii() and following.isalnum())
-    )
-
-
-def _extends(char: str) -> bool:
-    """Whether it belongs to the character before it: accents, vowel signs, joiners, emoji variants."""
-    return char > "\u02ff" and (
-        unicodedata.category(char) in ("Mn", "Mc", "Me") or char == _JOINER or "🏻" <= char <= "🏿"
     )
 
 

@@ -1,6 +1,8 @@
 """The world's scripts as far as a voice must know them: which characters end a clause, how long one lasts aloud."""
 
+import unicodedata
 from bisect import bisect_right
+from enum import Enum
 
 SENTENCE_ENDS = frozenset("。！？｡．…।॥؟۔։።፧॥။។៕᙮།‼⁇⁈⁉⸮")
 """Marks that end a sentence in any script, whatever follows them."""
@@ -32,8 +34,35 @@ _WIDE_EDGES = (
 )
 """Where the letters of Chinese, Japanese and Korean begin and end, in turn."""
 
+JOINER = "\u200d"
+"""Makes one emoji of two, and joins letters in some scripts."""
+
 WIDE_WEIGHT = 3
 """A Chinese, Japanese or Korean character lasts about as long aloud as three Latin letters (5 against 15 a second)."""
+
+
+class Break(Enum):
+    """What a mark lets a voice do."""
+
+    NONE = 0
+    PAUSE = 1
+    SENTENCE = 2
+
+
+def break_of(mark: str) -> Break:
+    """What a character would end, were it at the end of something."""
+    if mark in SENTENCE_ENDS or mark in ".!?":
+        return Break.SENTENCE
+    if mark in CLAUSE_ENDS or mark in ";:,":
+        return Break.PAUSE
+    return Break.NONE
+
+
+def extends(char: str) -> bool:
+    """Whether it belongs to the character before it: accents, vowel signs, joiners, emoji variants."""
+    return char > "\u02ff" and (
+        unicodedata.category(char) in ("Mn", "Mc", "Me") or char == JOINER or "🏻" <= char <= "🏿"
+    )
 
 
 def is_wide(char: str) -> bool:

@@ -3,7 +3,7 @@
 import html
 import re
 
-from voiceagent.tts.scripts import ASCII_ENDS, CLAUSE_ENDS, SENTENCE_ENDS, has_speech, is_wide
+from voiceagent.tts.scripts import Break, break_of, has_speech, is_wide
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\u200b\u2060]")
 _PICTURES = re.compile(
@@ -25,6 +25,7 @@ _STARS = re.compile(r"\*+")
 _EMPHASIS = re.compile(r"(?<!\w)_+|_+(?!\w)|~~+|`+")
 _CELL = re.compile(r"[ \t]*\|[ \t]*")
 _PILED_PAUSES = re.compile(r"(?<=[,，])(?:\s*[,，])+|(?<=[.!?;:。！？；：])\s*,(?=\s|$)")
+_STRAY_SPACE = re.compile(r"\s+(?=[.,;:!?…]+(?:\s|$))")
 _DANGLING = re.compile(r"^[\s,.;:!?，。；：！？、…|)\]}）」』】》”’]+|[\s|(\[{（「『【《“‘]+$")
 
 
@@ -44,7 +45,7 @@ def speakable(text: str) -> str:
     said = _EMPHASIS.sub("", _STARS.sub(_star, said)).replace("_", " ")
     said = _PICTURES.sub(" ", said)
     said = _CELL.sub(", ", said)
-    said = _PILED_PAUSES.sub("", _join_lines(said))
+    said = _PILED_PAUSES.sub("", _STRAY_SPACE.sub("", _join_lines(said)))
     said = _DANGLING.sub("", said)
     return said if has_speech(said) else ""
 
@@ -69,11 +70,7 @@ def _join_lines(text: str) -> str:
     lines = [" ".join(line.split()) for line in text.splitlines()]
     joined = ""
     for line in filter(None, lines):
-        if joined and not _ends_in_mark(joined):
+        if joined and break_of(joined[-1]) is Break.NONE:
             joined += "，" if is_wide(joined[-1]) else ","
         joined += f" {line}"
     return joined
-
-
-def _ends_in_mark(line: str) -> bool:
-    return line[-1] in ASCII_ENDS or line[-1] in SENTENCE_ENDS or line[-1] in CLAUSE_ENDS

@@ -1,0 +1,199 @@
+"""A real OpenAI-compatible server on loopback that answers by a script. For any test that needs to know the answer.
+
+async with ScriptedLlm(["Hello.", Reply("Slowly.", first_token_seconds=0.5)]) as server:
+    ... talk to server.base_url ...
+    assert server.requests[0].messages[-1]["content"] == "Hi"
+    await server.disconnected(1)  # the client hung up on one answer
+"""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+Json = Mapping[str, object]
+WAIT_SECONDS = 10.0
+_PIECE = re.compile(r"\s*(?:[!-~]+|[^\s!-~])|\s+")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One scripted answer.
+
+    `text` is streamed word by word (Chinese character by character), or piece by piece as given. Delays are in
+    seconds. With `status` not 200 the answer is `error` as JSON. After `stall_after` pieces nothing more is sent until
+    the client hangs up; after `reset_after` pieces the connection breaks. `raw` replaces the whole body, byte for byte,
+    one chunk an element. `finish_reason` None and `done` False leave those out. `input_tokens` and `cached_tokens` are
+    reported as usage when the client asks for it; output tokens are the pieces.
+    """
+
+    text: str | Sequence[str] = ""
+    first_token_seconds: float = 0.0
+    token_seconds: float = 0.0
+    status: int = 200
+    error: object = None
+    stall_after: int | None = None
+    reset_after: int | None = None
+    raw: Sequence[bytes] | None = None
+    finish_reason: str | None = "stop"
+    done: bool = True
+    input_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def pieces(self) -> list[str]:
+        return _PIECE.findall(self.text) if isinstance(self.text, str) else list(self.text)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A request as it came; header names are in lower case, `client_port` tells connections apart."""
+
+    body: Json
+    headers: Mapping[str, str]
+    messages: list[dict[str, str]]
+    client_port: int
+
+
+Script = Sequence[Reply | str] | Callable[[list[dict[str, str]]], Reply | str]
+
+
+class ScriptedLlm:
+    """Serves `POST /v1/chat/completions`; every other path is 404.
+
+    `script` is a list, one answer a request, the last one for all that follow; or a function from the request's
+    messages to the answer. `requests` and `disconnects` (answers the client hung up on) tell what happened.
+    """
+
+    def __init__(self, script: Script = ("Hello.",)) -> None:
+        self.requests: list[Recorded] = []
+        self.disconnects = 0
+        self._script = script
+        self._changed = asyncio.Condition()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
+        config = uvicorn.Config(
+            app, log_config=None, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+
+    async def requested(self, count: int) -> None:
+        """Wait until this many requests have come."""
+        async with asyncio.timeout(WAIT_SECONDS), self._changed:
+            await self._changed.wait_for(lambda: len(self.requests) >= count)
+
+    async def disconnected(self, count: int) -> None:
+        """Wait until the client has hung up on this many answers."""
+        async with asyncio.timeout(WAIT_SECONDS), self._changed:
+            await self._changed.wait_for(lambda: self.disconnects >= count)
+
+    async def __aenter__(self) -> Self:
+        await self._server.startup(sockets=[self._socket])
+        return self
+
+    async def __aexit__(self, *exc: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self._server.shutdown(sockets=[self._socket])
+
+    async def _complete(self, request: Request) -> Response:
+        body, client = await request.json(), request.client
+        assert client is not None
+        async with self._changed:
+            self._changed.notify_all()
+            self.requests.append(Recorded(body, dict(request.headers), body["messages"], client.port))
+        if callable(self._script):
+            reply = self._script(body["messages"])
+        else:
+            reply = self._script[min(len(self.requests), len(self._script)) - 1]
+        reply = Reply(reply) if isinstance(reply, str) else reply
+        if reply.status != 200:
+            return JSONResponse(reply.error, status_code=reply.status)
+        options = body.get("stream_options") or {}
+        return _Stream(reply, options.get("include_usage") is True, self._count_disconnect)
+
+    async def _count_disconnect(self) -> None:
+        async with self._changed:
+            self.disconnects += 1
+            self._changed.notify_all()
+
+
+class _Reset(Exception):
+    """Raised out of the application, it makes uvicorn cut the connection in the middle of the body."""
+
+
+class _Stream(Response):
+    """The answer's body; watches for the client hanging up meanwhile."""
+
+    def __init__(self, reply: Reply, usage: bool, on_disconnect: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._reply = reply
+        self._usage = usage
+        self._on_disconnect = on_disconnect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.create_task(self._send(send))
+        watching = asyncio.create_task(_hang_up(receive))
+        try:
+            await asyncio.wait((sending, watching), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+            else:
+                await self._on_disconnect()
+        finally:
+            sending.cancel()
+            watching.cancel()
+            await asyncio.gather(sending, watching, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        await asyncio.sleep(self._reply.first_token_seconds)
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number, chunk in enumerate(self._reply.raw if self._reply.raw is not None else self._chunks()):
+            if number == self._reply.stall_after:
+                await asyncio.Event().wait()
+            if number == self._reply.reset_after:
+                raise _Reset
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await asyncio.sleep(self._reply.token_seconds)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _chunks(self) -> Iterator[bytes]:
+        reply = self._reply
+        for piece in reply.pieces:
+            yield _event({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
+        if reply.finish_reason is not None:
+            yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
+        if self._usage:
+            usage = {
+                "prompt_tokens": reply.input_tokens,
+                "completion_tokens": len(reply.pieces),
+                "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
+            }
+            yield _event({"choices": [], "usage": usage})
+        if reply.done:
+            yield b"data: [DONE]\n\n"
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _event(chunk: Json) -> bytes:
+    return f"data: {json.dumps({'object': 'chat.completion.chunk', **chunk}, ensure_ascii=False)}\n\n".encode()

@@ -1,0 +1,61 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voiceagent.session.heard import SpokenText
+from voiceagent.tts.base import WordTiming
+
+
+def spoken(*clauses: tuple[str, float]) -> SpokenText:
+    text = SpokenText()
+    for clause, seconds in clauses:
+        text.begin(clause)
+        text.extend(seconds)
+    text.finish()
+    return text
+
+
+def test_whole_clauses_are_heard_when_their_audio_was_played() -> None:
+    text = spoken(("Sure. ", 0.5), ("The capital of France is Paris.", 2.0))
+    assert text.heard(0.0) == ""
+    assert text.heard(0.5) == "Sure."
+    assert text.heard(2.5) == "Sure. The capital of France is Paris."
+    assert text.heard(99.0) == text.text
+
+
+def test_a_clause_cut_in_the_middle_is_heard_by_whole_words() -> None:
+    text = spoken(("The capital of France is Paris.", 2.0))
+    assert text.heard(1.0) == "The capital of"
+    assert text.heard(1.9) == "The capital of France is Paris."
+
+
+def test_chinese_is_heard_by_characters() -> None:
+    text = spoken(("法国的首都是巴黎。", 1.8))
+    assert text.heard(0.6) == "法国的"
+    assert text.heard(1.8) == "法国的首都是巴黎。"
+
+
+def test_word_timings_decide_where_the_voice_gives_them() -> None:
+    text = SpokenText()
+    text.begin("One two three.")
+    text.extend(3.0, (WordTiming("One", 0.0, 0.2), WordTiming("two", 0.2, 0.4), WordTiming("three", 2.5, 3.0)))
+    text.finish()
+    assert text.heard(1.5) == "One two"
+
+
+def test_a_clause_still_being_spoken_is_not_taken_for_complete() -> None:
+    text = SpokenText()
+    text.begin("This is a rather long sentence of which little audio has come so far.")
+    text.extend(0.5)
+    assert len(text.heard(0.5)) < 15
+
+
+@given(
+    st.lists(st.tuples(st.text("ab 好的。,.", max_size=20), st.floats(0, 3)), max_size=6),
+    st.lists(st.floats(0, 20), min_size=2, max_size=2),
+)
+def test_more_played_is_never_less_heard(clauses: list[tuple[str, float]], positions: list[float]) -> None:
+    text = spoken(*clauses)
+    earlier, later = sorted(positions)
+    assert text.text.startswith(text.heard(earlier))
+    assert len(text.heard(earlier)) <= len(text.heard(later))
+    assert text.heard(1000.0) == text.text.rstrip()
