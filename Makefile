@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HERE := $(CURDIR)
 
-.PHONY: install models demo serve test lint bench bench-capacity clean lock
+.PHONY: install models demo serve assets test lint bench bench-capacity clean lock
 
 install: .venv/.installed
 
@@ -22,6 +22,9 @@ demo: models
 
 serve: models
 	$(BIN)/voiceagent serve $(ARGS)
+
+assets: install
+	$(BIN)/python -m assets.make
 
 lint: install
 	$(BIN)/ruff check .

@@ -24,6 +24,8 @@ from starlette.types import Receive, Scope, Send
 
 Json = Mapping[str, object]
 WAIT_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
+"""How long an answer that is being sent may go on when the server closes."""
 _PIECE = re.compile(r"\s*(?:[!-~]+|[^\s!-~])|\s+")
 
 
@@ -81,11 +83,11 @@ class ScriptedLlm:
         self.disconnects = 0
         self._script = script
         self._changed = asyncio.Condition()
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        # asyncio switches Nagle's delays off only where the socket names its protocol
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
         app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
-        config = uvicorn.Config(
-            app, log_config=None, log_level="critical", lifespan="off", ws="none", timeout_graceful_shutdown=1
-        )
+        config = uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off", ws="none")
         config.load()
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
@@ -109,7 +111,16 @@ class ScriptedLlm:
         return self
 
     async def __aexit__(self, *exc: type[BaseException] | BaseException | TracebackType | None) -> None:
-        await self._server.shutdown(sockets=[self._socket])
+        for listener in self._server.servers:
+            listener.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+        if tasks := list(self._server.server_state.tasks):
+            _, stuck = await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+        self._socket.close()
 
     async def _complete(self, request: Request) -> Response:
         body, client = await request.json(), request.client

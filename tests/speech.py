@@ -11,7 +11,7 @@ import soxr
 from tests.fixtures import models  # noqa: F401
 from voiceagent.asr.base import AsrEngine, AsrHint, AsrStream
 from voiceagent.asr.sherpa import SherpaAsr
-from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
+from voiceagent.audio.pcm import EAR_RATE, Pcm, from_float, silence
 from voiceagent.engines import Engines
 from voiceagent.llm.openai import OpenAILlm
 from voiceagent.models.store import ModelStore
@@ -115,7 +115,7 @@ def speak() -> Speak:
     def say(text: str) -> Pcm:
         samples = voice(text, speed=1.1, seed=1)
         slower = soxr.resample(samples, RATE / 1.15, RATE)
-        return (np.clip(slower, -1, 1) * 32000).astype(np.int16)
+        return from_float(slower)
 
     return say
 

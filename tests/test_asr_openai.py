@@ -146,7 +146,7 @@ async def engine_for(url: str, tmp_path: Path, **options: object) -> AsyncIterat
 
 @pytest.fixture
 async def asr(server: Transcriber, tmp_path: Path) -> AsyncIterator[OpenAIAsr]:
-    async with engine_for(server.url, tmp_path, timeout_seconds=1.0) as engine:
+    async with engine_for(server.url, tmp_path) as engine:
         yield engine
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceagent_client.cli import main
+from voiceagent_client.cli import Options, _key, _printable, main
 from voiceagent_client.pcm import FRAME, RATE, silence
 from voiceagent_client.wav import recording
 
@@ -134,5 +134,24 @@ def test_what_cannot_work_is_said_at_once(tmp_path: Path, capsys: pytest.Capture
     assert "No such file" in capsys.readouterr().err
     with recording(tmp_path / "in.wav"):
         pass
+    assert main(["--url", "ws://[", "--wav", str(tmp_path / "in.wav")]) == 1
+    assert "malformed" in capsys.readouterr().err
     assert main(["--url", "http://x", "--wav", str(tmp_path / "in.wav")]) == 1
     assert "must be ws://" in capsys.readouterr().err
+
+
+def test_openais_key_goes_to_openai_and_to_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOICEAGENT_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    for url in ("wss://api.openai.com/v1/realtime", "ws://127.0.0.1:8000/v1/realtime"):
+        assert _key(Options(url=url)) == "sk-openai"
+    for url in ("wss://talk.example.com/", "wss://notopenai.com/", "wss://openai.com.example.com/"):
+        assert _key(Options(url=url)) is None
+    monkeypatch.setenv("VOICEAGENT_API_KEY", "key")
+    assert _key(Options(url="wss://talk.example.com/")) == "key"
+    assert _key(Options(url="wss://talk.example.com/", key="given")) == "given"
+    assert "given" not in repr(Options(key="given"))
+
+
+def test_a_server_cannot_steer_the_terminal() -> None:
+    assert _printable("agent: \x1b[2J你好\n") == "agent:  [2J你好 "

@@ -124,8 +124,8 @@ def response_of(talk: Talk) -> str:
 
 
 def heard_ms(agent: Pcm) -> int:
-    """How much of the long answer is in a recording that holds nothing else: from its start, without a gap, to where it was
-    stopped."""
+    """How much of the long answer is in a recording that holds nothing else: from its start, without a gap, to
+    where it was stopped."""
     found = np.flatnonzero(agent)
     heard = agent[found[0] : found[-1] + 1]
     assert np.array_equal(heard, LONG_ANSWER[: len(heard)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 
-from tests.llm_server import Reply, ScriptedLlm, Script
+from tests.llm_server import Reply, Script, ScriptedLlm
 from tests.running import running
 from tests.speech import EnginesFor, Speak, quiet
 from voiceagent.audio.g711 import encode_ulaw
@@ -75,7 +76,8 @@ async def talking(
 
 
 async def configure(client: Client, **audio: object) -> None:
-    await client.connection.session.update(session={"type": "realtime", "audio": audio})  # type: ignore[typeddict-item]
+    update = {"type": "session.update", "session": {"type": "realtime", "audio": audio}}
+    await client.connection.send_raw(json.dumps(update))
     await client.until("session.updated")
 
 

@@ -33,9 +33,10 @@ from voiceagent_client.playback import Player
 from voiceagent_client.wav import read_wav, recording
 from voiceagent_client.wire import SessionConfig
 
+from voiceagent.assets import ASSETS
 from voiceagent.errors import ConfigError
 
-TURNS = Path(__file__).parent / "assets" / "demo"
+TURNS = ASSETS / "demo"
 """The spoken turns that come with the package, and `script.toml` that says what they are."""
 START_SECONDS = 60.0
 """How long the server may take to load its models."""

@@ -13,6 +13,7 @@ from voiceagent_client.audio_io import WavDevice
 from voiceagent_client.captions import caption, timing, trouble
 from voiceagent_client.connection import RealtimeConnection
 from voiceagent_client.conversation import Conversation
+from voiceagent_client.endpoint import LOOPBACK, Endpoint
 from voiceagent_client.errors import ClientError
 from voiceagent_client.happenings import Happening, SessionStarted
 from voiceagent_client.playback import Player
@@ -22,7 +23,8 @@ from voiceagent_client.wav import read_wav, recording
 from voiceagent_client.wire import SessionConfig
 
 DEFAULT_URL = "ws://127.0.0.1:8000/v1/realtime"
-KEY_VARIABLES = ("VOICEAGENT_API_KEY", "OPENAI_API_KEY")
+KEY_VARIABLE = "VOICEAGENT_API_KEY"
+OPENAI_KEY_VARIABLE = "OPENAI_API_KEY"
 
 FAILED, INTERRUPTED = 1, 130
 
@@ -32,7 +34,7 @@ class Options:
     """The command line; argparse fills it in."""
 
     url: str = DEFAULT_URL
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     model: str | None = None
     instructions: str | None = None
     voice: str | None = None
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             asyncio.run(_talk(options))
     except KeyboardInterrupt:
         return INTERRUPTED if options.wav else 0
-    except ClientError as failed:
+    except (ClientError, OSError) as failed:  # OSError: the recording's disk is full
         print(f"voiceagent-client: {failed}", file=sys.stderr)
         return FAILED
     return 0
@@ -96,10 +98,17 @@ async def _talk_by_sound(options: Options) -> None:
 
 
 def _connection(options: Options) -> RealtimeConnection:
-    key = options.key or next((value for name in KEY_VARIABLES if (value := os.environ.get(name))), None)
     query = {} if options.model is None else {"model": options.model}
     session = SessionConfig(options.instructions, options.voice, options.language, timings=options.timings)
-    return RealtimeConnection(options.url, key=key, query=query, session=session)
+    return RealtimeConnection(options.url, key=_key(options), query=query, session=session)
+
+
+def _key(options: Options) -> str | None:
+    """OpenAI's key, which many have in their environment, goes to OpenAI and to this machine, not to anybody
+    else's server."""
+    host = Endpoint.of(options.url, None, {}).host
+    known = host in LOOPBACK or host == "openai.com" or host.endswith(".openai.com")
+    return options.key or os.environ.get(KEY_VARIABLE) or (os.environ.get(OPENAI_KEY_VARIABLE) if known else None)
 
 
 def _show(happening: Happening, options: Options) -> None:
@@ -107,10 +116,15 @@ def _show(happening: Happening, options: Options) -> None:
     times = timing(happening) if options.text or options.timings else None
     for line in (words, times):
         if line is not None:
-            print(line, flush=True)
+            print(_printable(line), flush=True)
     problem = "connected" if isinstance(happening, SessionStarted) else trouble(happening)
     if problem is not None:
-        print(problem, file=sys.stderr, flush=True)
+        print(_printable(problem), file=sys.stderr, flush=True)
+
+
+def _printable(line: str) -> str:
+    """Without the control characters by which a server could steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in line)
 
 
 def _device(text: str) -> Device:
@@ -123,7 +137,7 @@ def _arguments(argv: Sequence[str] | None) -> Options:
         description="Talk with an OpenAI-Realtime-compatible voice server, by microphone and speaker or by WAV files.",
     )
     parser.add_argument("--url", help=f"WebSocket address of the server ({DEFAULT_URL})")
-    parser.add_argument("--key", help=f"API key; better in the environment, as {' or '.join(KEY_VARIABLES)}")
+    parser.add_argument("--key", help=f"API key; better in the environment, as {KEY_VARIABLE}")
     parser.add_argument("--model", help="model to ask the server for")
     parser.add_argument("--instructions", help="what the agent is and how it should behave")
     parser.add_argument("--voice", help="the agent's voice")

@@ -17,6 +17,7 @@ class Endpoint:
 
     url: str = field(repr=False)
     name: str
+    host: str
     headers: Mapping[str, str] = field(repr=False)
     proxy: Literal[True] | None
 
@@ -33,7 +34,7 @@ class Endpoint:
         full = parts._replace(query=urlencode([*parse_qsl(parts.query, keep_blank_values=True), *query.items()]))
         shown = f"[{host}]" if ":" in host else host
         name = f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path}"
-        return cls(full.geturl(), name, _authorization(key), None if host in LOOPBACK else True)
+        return cls(full.geturl(), name, host, _authorization(key), None if host in LOOPBACK else True)
 
 
 def _authorization(key: str | None) -> dict[str, str]:

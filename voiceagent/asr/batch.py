@@ -18,11 +18,15 @@ class Job(Generic[Item]):
     """One decoding that was asked for. Its fields belong to the batcher, except `urgent`, which may be read."""
 
     def __init__(self, item: Item, urgent: bool) -> None:
-        self.item = item
+        self._items = [item]
         self.urgent = urgent
         self.settled = False
         self.outcome: Outcome = None
         self.waiters: list[Future[Outcome]] = []
+
+    def take(self) -> Item:
+        """What is to be decoded; the job lets go of it."""
+        return self._items.pop()
 
 
 class Batcher(Generic[Item]):
@@ -99,7 +103,7 @@ class Batcher(Generic[Item]):
             return
         outcomes: list[Outcome]
         try:
-            outcomes = list(self._decode([job.item for job in batch]))
+            outcomes = list(self._decode([job.take() for job in batch]))
         except Exception as error:  # whatever the native library throws is this engine's failure
             outcomes = [EngineError("asr", "failed", f"the recogniser failed: {type(error).__name__}") for _ in batch]
         for job, outcome in zip(batch, outcomes, strict=True):

@@ -34,19 +34,20 @@ class OfflineStream:
         self._open.push(pcm)
 
     async def partial(self) -> str:
-        self._cut()
-        if self._open.samples - self._known[0] < self._step:
-            return (await self._whole(self._known[1])).text
-        return (await self._whole(await self._decode_open() or self._known[1])).text
+        closed = self._cut()
+        last = None
+        if self._open.samples - self._known[0] >= self._step:
+            last = await self._decode_open()
+        return (await self._whole(closed, last or self._known[1])).text
 
     async def finish(self) -> Transcript:
-        self._cut()
-        for job in self._closed:
+        closed = self._cut()
+        for job in closed:
             job.urgent = True
         last = None
         while last is None:  # dropped only when another call on this stream was cancelled
             last = await self._decode_open(urgent=True)
-        return await self._whole(last)
+        return await self._whole(closed, last)
 
     def close(self) -> None:
         for job in self._closed:
@@ -54,8 +55,9 @@ class OfflineStream:
         if self._pending:
             self._batcher.drop(self._pending[1])
 
-    def _cut(self) -> None:
-        """Close pieces until the open one is short enough, at places that do not depend on when this runs."""
+    def _cut(self) -> tuple[Job[Pcm], ...]:
+        """Close pieces until the open one is short enough, at places that do not depend on when this runs.
+        Returns all that are closed."""
         while self._open.samples > self._longest:
             piece = self._open.cut(self._longest // 2, self._longest - EAR_RATE // 2)
             if self._pending and not self._pending[1].urgent:
@@ -63,6 +65,7 @@ class OfflineStream:
             self._known, self._pending = (0, NOTHING), None
             if len(piece):
                 self._closed.append(self._batcher.submit(piece, urgent=False))
+        return tuple(self._closed)
 
     async def _decode_open(self, *, urgent: bool = False) -> Transcript | None:
         """The text of the open piece; None if that decoding was overtaken by another."""
@@ -92,10 +95,10 @@ class OfflineStream:
         self._pending = (self._open.samples, self._batcher.submit(self._open.audio(), urgent=urgent))
         return self._pending
 
-    async def _whole(self, last: Transcript) -> Transcript:
-        before = [await self._batcher.wait(job) or NOTHING for job in self._closed]
-        languages = [part.language for part in (*before, last) if part.language]
-        return Transcript(join([part.text for part in (*before, last)]), languages[0] if languages else None)
+    async def _whole(self, closed: Sequence[Job[Pcm]], last: Transcript) -> Transcript:
+        parts = [*[await self._batcher.wait(job) or NOTHING for job in closed], last]
+        language = next((part.language for part in parts if part.language), None)
+        return Transcript(join([part.text for part in parts]), language)
 
 
 def join(parts: Sequence[str]) -> str:

@@ -19,8 +19,14 @@ def read(path: Path) -> tuple[Pcm, int]:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             data = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
+    except (
+        wave.Error,
+        EOFError,
+        RuntimeError,
+    ) as error:  # the module raises RuntimeError when a chunk lies about its size
         raise ValueError(f"{path} is not a WAV file of 16-bit PCM: {str(error) or 'it ends too early'}") from None
+    if rate == 0:
+        raise ValueError(f"{path} is not a WAV file of 16-bit PCM: its sampling rate is 0")
     if width != 2:
         raise ValueError(f"{path} holds samples of {8 * width} bits; only 16-bit PCM is read")
     frame = 2 * channels
@@ -35,19 +41,24 @@ class StereoWav:
 
     def __init__(self, path: Path, rate: int) -> None:
         """Raises OSError when the file cannot be made; what was there before is overwritten."""
-        self._file = wave.open(str(path), "wb")  # noqa: SIM115 - closed in close()
-        self._file.setnchannels(2)
-        self._file.setsampwidth(2)
-        self._file.setframerate(rate)
+        self._file = path.open("wb")
+        self._wave = wave.Wave_write(self._file)
+        self._wave.setnchannels(2)
+        self._wave.setsampwidth(2)
+        self._wave.setframerate(rate)
 
     def write(self, left: Pcm, right: Pcm) -> None:
         """Append samples heard at the same time. Raises ValueError when one side has more of them than the other."""
         if len(left) != len(right):
             raise ValueError(f"both channels must be equally long, not {len(left)} and {len(right)} samples")
-        self._file.writeframes(np.stack((left, right), axis=1).astype("<i2", copy=False).tobytes())
+        self._wave.writeframes(np.stack((left, right), axis=1).astype("<i2", copy=False).tobytes())
+        self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._wave.close()
+        finally:
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ import numpy as np
 
 from voiceagent import engines as registry
 from voiceagent.asr.base import AsrEngine
+from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.audio.pcm import silence
 from voiceagent.engines import Engines
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 APOLOGY_SECONDS = 10.0
 """How long rendering the apology may take at the start."""
-BUNDLED_APOLOGY = Path(__file__).parent / "apology.wav"
+BUNDLED_APOLOGY = ASSETS / "apology-en.wav"
 """Said when the voice itself cannot be reached even at the start."""
 BUNDLED_APOLOGY_TEXT = "Sorry, something went wrong. Please try again."
 

@@ -63,6 +63,7 @@ class ClauseSplitter:
         self._text: list[str] = []
         self._fenced: list[bool] = []  # beside _text: whether the character is fenced code, which is not spoken
         self._weight = 0
+        self._said = 0  # the same without fenced code
         self._words = 0.0
         self._in_word = False
         self._last_pause = 0  # where the clause could be cut should it grow too long; 0 is nowhere
@@ -91,7 +92,6 @@ class ClauseSplitter:
         found = self._break_at_end(char) if begins_space else Break.NONE
         self._append(char, out)
         self._last_space = len(self._text)
-        self._in_word = False
         if char == "\n":
             found = Break.SENTENCE
             self._awaited = None
@@ -113,10 +113,12 @@ class ClauseSplitter:
         self._fenced.append(self._in_fence)
         self._weight += size
         if not self._in_fence:
+            self._said += size
             self._count_word(char)
 
     def _count_word(self, char: str) -> None:
         if not char.isalnum():
+            self._in_word = self._in_word and not char.isspace()
             return
         if is_wide(char):
             self._words += 0.5
@@ -211,11 +213,11 @@ class ClauseSplitter:
             return False
         match found:
             case Break.SENTENCE:
-                return self._weight >= min(self._target, self._emitted)
+                return self._said >= min(self._target, self._emitted)
             case Break.PAUSE if self._emitted < self._first:
-                return self._words >= 2 and self._weight >= self._emitted
+                return self._words >= 2 and self._said >= self._emitted
             case Break.PAUSE:
-                return self._weight >= (self._target + self._limit) // 2
+                return self._said >= (self._target + self._limit) // 2
             case Break.NONE:
                 return False
 
@@ -224,14 +226,14 @@ class ClauseSplitter:
         return (
             self._emitted < self._first
             and self._words >= 2
-            and self._weight >= self._first + 2 * self._emitted
+            and self._said >= self._first + 2 * self._emitted
             and not (self._in_fence or self._in_code or self._brackets or self._awaited)
         )
 
     def _word_is_late(self, char: str) -> bool:
         """The same in a script without spaces: between two of its letters, later, since that may be inside a word."""
         return (
-            self._weight >= 2 * self._first
+            self._said >= 2 * self._first
             and is_wide(char)
             and bool(self._text)
             and is_wide(self._text[-1])
@@ -264,11 +266,10 @@ class ClauseSplitter:
         self._last_space = max(0, self._last_space - at)
         self._line_start -= at
         self._weight = sum(map(weight, self._text))
-        self._words, self._in_word = 0.0, False
+        self._said, self._words, self._in_word = 0, 0.0, False
         for char, fenced in zip(self._text, self._fenced, strict=True):
-            if char.isspace():
-                self._in_word = False
-            elif not fenced:
+            if not fenced:
+                self._said += weight(char)
                 self._count_word(char)
 
 

@@ -1,6 +1,7 @@
 """The words of Microsoft's read-aloud service, as its browser speaks them, without I/O: WebSocket messages, text and
 binary, each with headers. `edge_tts` keeps up with the service's secrets; the shape of the messages is here."""
 
+import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlencode
@@ -20,6 +21,8 @@ TICKS = 10_000_000
 
 MOST_BYTES = 4096
 """Of escaped UTF-8 text in one request, as edge_tts found out."""
+
+_VOICE = re.compile(r"[a-z]{2,3}-[A-Z]{2,}(-[A-Za-z]+)?-[A-Za-z]+Neural")
 
 _CONFIG = (
     '{"context":{"synthesis":{"audio":{"metadataoptions":{"sentenceBoundaryEnabled":"false","wordBoundaryEnabled":"true"},'
@@ -96,7 +99,9 @@ def mend_clock(date: str | None) -> bool:
 
 
 def manner(voice: str, speed: float) -> TTSConfig:
-    """How to speak. Raises ValueError for a voice whose name cannot be one of the service's."""
+    """How to speak. Raises ValueError for a voice whose name cannot be one of the service's: it becomes part of XML."""
+    if not _VOICE.fullmatch(voice):
+        raise ValueError("no voice of the service")
     return TTSConfig(voice, f"{round((speed - 1) * 100):+d}%", "+0%", "+0Hz", "WordBoundary")
 
 

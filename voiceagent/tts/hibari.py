@@ -16,6 +16,7 @@ from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.scripts import has_speech
+from voiceagent.tts.threads import start_pool
 from voiceagent.tts.trim import pause_after, trim
 from voiceagent.tts.voices import requested
 
@@ -45,7 +46,7 @@ class HibariTts:
 
     async def open(self) -> None:
         model = _model_of(self._options.voice)
-        self._threads = ThreadPoolExecutor(self._options.threads, thread_name_prefix="hibari")
+        self._threads = await start_pool(self._options.threads, "hibari")
         try:
             self._engine = await asyncio.get_running_loop().run_in_executor(self._threads, self._load, model)
         except BaseException:

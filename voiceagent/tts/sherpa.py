@@ -19,6 +19,7 @@ from voiceagent.models.store import ModelStore
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.scripts import has_speech
 from voiceagent.tts.sherpa_voices import Voice, configuration, detect
+from voiceagent.tts.threads import start_pool
 from voiceagent.tts.trim import Trimmer, pause_after
 from voiceagent.tts.voices import requested
 
@@ -53,7 +54,7 @@ class SherpaTts:
         return int(self._engine.sample_rate) if self._engine is not None else 0
 
     async def open(self) -> None:
-        self._threads = ThreadPoolExecutor(self._options.workers, thread_name_prefix="sherpa-tts")
+        self._threads = await start_pool(self._options.workers, "sherpa-tts")
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._load)
         except BaseException:

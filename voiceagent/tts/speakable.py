@@ -72,5 +72,5 @@ def _join_lines(text: str) -> str:
     for line in filter(None, lines):
         if joined and break_of(joined[-1]) is Break.NONE:
             joined += "，" if is_wide(joined[-1]) else ","
-        joined += f" {line}"
+        joined += line if joined[-1:] == "，" else f" {line}"
     return joined

@@ -42,7 +42,7 @@ SegmentEvent = Onset | Pause
 
 
 class Segmenter:
-    """All positions count samples at 16 kHz; the first window begins at `start`. `threshold` may change while running."""
+    """Positions are samples at 16 kHz; the first window begins at `start`. `threshold` may be changed while running."""
 
     def __init__(self, threshold: float = 0.5, start: int = 0) -> None:
         self.threshold = threshold

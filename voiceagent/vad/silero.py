@@ -3,7 +3,9 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -58,6 +60,9 @@ class Job:
     future: asyncio.Future[Verdict]
 
 
+Answer = Verdict | EngineError
+
+
 class SileroVad:
     """The engine: one model, one worker thread. Streams may live on any event loop."""
 
@@ -102,7 +107,7 @@ class SileroVad:
             executor, self._executor = self._executor, None
             left = list(self._waiting)
             self._waiting.clear()
-        deliver(left, EngineError("vad", "failed", "the voice activity detector was closed"))
+        deliver(left, [EngineError("vad", "failed", "the voice activity detector was closed") for _ in left])
         if executor is not None:
             executor.shutdown()
         self._model = None
@@ -130,7 +135,7 @@ class SileroVad:
             for size in (1, MAX_BATCH):
                 infer(model, [silence(CONTEXT + WINDOW)] * size, [BLANK] * size)
         except Exception as error:  # onnxruntime raises classes of its own without a common base
-            raise ConfigError(f"{path} cannot be loaded ({type(error).__name__}): fetch it again") from None
+            raise ConfigError(f"{path} cannot be loaded ({type(error).__name__}); fetch it again") from None
         return model
 
     def _drain(self) -> None:
@@ -141,16 +146,16 @@ class SileroVad:
                 if not batch:
                     self._draining = False
                     return
+            answers: Sequence[Answer]
             try:
-                answer: list[Verdict] | EngineError = infer(
-                    self._model, [job.samples for job in batch], [job.state for job in batch]
-                )
+                answers = infer(self._model, [job.samples for job in batch], [job.state for job in batch])
             except Exception as error:
-                answer = EngineError("vad", "failed", f"the voice activity detector failed ({type(error).__name__})")
-            deliver(batch, answer)
+                message = f"the voice activity detector failed ({type(error).__name__})"
+                answers = [EngineError("vad", "failed", message) for _ in batch]
+            deliver(batch, answers)
 
 
-def infer(model: onnxruntime.InferenceSession, samples: list[Pcm], states: list[State]) -> list[Verdict]:
+def infer(model: onnxruntime.InferenceSession, samples: Sequence[Pcm], states: Sequence[State]) -> list[Verdict]:
     """Judge one window of each of several streams."""
     probabilities, after = model.run(
         None,
@@ -164,27 +169,26 @@ def infer(model: onnxruntime.InferenceSession, samples: list[Pcm], states: list[
     return [Verdict(float(probabilities[i, 0]), after[:, i].copy()) for i in range(len(samples))]
 
 
-def deliver(jobs: list[Job], answer: list[Verdict] | EngineError) -> None:
-    """Hand the results to their waiters, with one wake-up a loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Verdict], Verdict | EngineError]]] = {}
-    for index, job in enumerate(jobs):
-        result = answer if isinstance(answer, EngineError) else answer[index]
-        by_loop.setdefault(job.future.get_loop(), []).append((job.future, result))
-    for loop, results in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(settle, results)
-        except RuntimeError:  # that loop is closed: nobody waits there any more
-            continue
+def deliver(jobs: Sequence[Job], answers: Sequence[Answer]) -> None:
+    """Hand the answers to their waiters, with one wake-up a loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Job, Answer]]] = {}
+    for job, answer in zip(jobs, answers, strict=True):
+        by_loop.setdefault(job.future.get_loop(), []).append((job, answer))
+    for loop, pairs in by_loop.items():
+        # A closed loop refuses: nobody waits there any more.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, pairs)
 
 
-def settle(results: list[tuple[asyncio.Future[Verdict], Verdict | EngineError]]) -> None:
-    for future, result in results:
-        if future.done():  # cancelled meanwhile
+def settle(pairs: list[tuple[Job, Answer]]) -> None:
+    for job, answer in pairs:
+        if job.future.done():  # cancelled meanwhile
             continue
-        if isinstance(result, EngineError):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
+        match answer:
+            case Verdict():
+                job.future.set_result(answer)
+            case EngineError():
+                job.future.set_exception(answer)
 
 
 class SileroStream:
