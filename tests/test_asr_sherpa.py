@@ -1,4 +1,4 @@
-"""Local recognition: on human speech, on synthesised speech, and of everything around the network."""
+"""Local recognition: of human and synthesised speech, and as a stream by the true runtime on a toy network."""
 
 import asyncio
 import re
@@ -74,8 +74,8 @@ async def test_long_speech_is_cut_at_pauses_wherever_partials_fall(asr: SherpaAs
     assert word_errors(TWO_CITIES, text) < 0.05
 
     guesses: list[str] = []
-    for start in range(0, len(pcm), EAR_RATE * 3):
-        live.push(pcm[start : start + EAR_RATE * 3])
+    for start in range(0, len(pcm), EAR_RATE * 8):
+        live.push(pcm[start : start + EAR_RATE * 8])
         guesses.append(await live.partial())
     assert (await live.finish()).text == text
     assert guesses[0].lower().startswith("it was the best of times")
@@ -83,14 +83,13 @@ async def test_long_speech_is_cut_at_pauses_wherever_partials_fall(asr: SherpaAs
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("voice", ["heart"])
-async def test_round_trip_through_a_synthesised_voice(asr: SherpaAsr, voice: str) -> None:
+async def test_round_trip_through_a_synthesised_voice(asr: SherpaAsr) -> None:
     said = [
         "What is the weather like in London today?",
         "Please set a timer for twenty minutes.",
         "Could you tell me a short story about a brave little ship?",
     ]
-    speak = Hibari(voice)
+    speak = Hibari("heart")
     heard: list[str] = []
     for sentence in said:
         samples = np.concatenate([np.asarray(chunk, np.float32) for chunk in speak.stream(sentence, seed=1)])

@@ -12,7 +12,8 @@ RATE = 24_000
 
 
 def tone(seconds: float) -> Pcm:
-    return (np.sin(np.arange(int(seconds * RATE)) * 0.1) * 3000).astype(np.int16)
+    pcm: Pcm = (np.sin(np.arange(int(seconds * RATE)) * 0.1) * 3000).astype(np.int16)
+    return pcm
 
 
 def quiet(seconds: float) -> Pcm:

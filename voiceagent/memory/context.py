@@ -8,15 +8,20 @@ in blocks, because each drop makes the endpoint read everything after the instru
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from voiceagent.llm.base import Message
 from voiceagent.memory.base import Entry
 
 MESSAGE_TOKENS = 4
 """What a chat template puts around a message: `<|im_start|>user\\n…<|im_end|>\\n` is 4 to 5 tokens."""
+LEAST_BUDGET = 64
 SENTENCE_TOKENS = 24
 """The most that is kept of a turn that fell out."""
+ENTRY_TOKENS = 48
+"""The most that is shown of an entry of an earlier talk."""
 ELLIPSIS = " … "
+ZERO_WIDTH_JOINER = "\u200d"
 EARLIER_TALKS = "From earlier talks with this user:"
 EARLIER_IN_TALK = "Earlier in this talk the user said:"
 
@@ -40,42 +45,47 @@ def build(
     it alone is too long, its middle is left out. `token_budget`, at least 64, bounds by `estimate_tokens` everything but
     the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined.
     """
-    if token_budget < 64 or turn_limit < 1:
-        raise ValueError("a prompt needs a budget of 64 tokens and one turn")
+    if token_budget < LEAST_BUDGET or turn_limit < 1:
+        raise ValueError(f"a prompt needs a budget of {LEAST_BUDGET} tokens and one turn")
     talks = _earlier_talks(earlier, token_budget // 4)
+    room = token_budget - estimate_tokens(talks) - MESSAGE_TOKENS - 1  # 1 for the blank lines between the parts
     blocks = _by_turn(_merged(turns))
-    room = token_budget - estimate_tokens(talks)
-    dropped = _how_many_to_drop(blocks, turn_limit, room, room - token_budget // 8)
-    summary = _summary([message.content for block in blocks[:dropped] for message in block], token_budget // 8)
-    system = "\n\n".join(part for part in (instructions.strip(), talks, summary) if part)
+    dropped = _how_many_to_drop(blocks, turn_limit, room, token_budget // 8)
+    summary = _summary(blocks[:dropped], token_budget // 8)
     kept = [message for block in blocks[dropped:] for message in block]
     if dropped == len(blocks) - 1:
         kept = _fitted(kept, room - estimate_tokens(summary))
+    system = "\n\n".join(part for part in (instructions.strip(), talks, summary) if part)
     return (Message("system", system), *kept) if system else tuple(kept)
 
 
 def estimate_tokens(text: str) -> int:
     """Tokens of a text by rule, meant to be rather too many than too few: a Latin letter is a quarter of a token (English
-    prose has 4 to 5 letters a token in the usual vocabularies), a digit or other European letter half a token, a Chinese,
+    has 4 to 5 letters a token in the usual vocabularies), a digit or another European letter half a token, a Chinese,
     Japanese or Korean character one, an emoji or rare character two."""
+    if text.isascii():
+        return (len(text) + sum(map(text.count, "0123456789")) + 3) // 4
     return (sum(map(_quarters, text)) + 3) // 4
 
 
 def prompt_tokens(messages: Iterable[Message]) -> int:
-    """The estimate for whole messages, with what the chat template puts around them."""
+    """The estimate for whole messages, with what the chat template puts around each."""
     return sum(MESSAGE_TOKENS + estimate_tokens(message.content) for message in messages)
 
 
 def shorten(text: str, tokens: int) -> str:
-    """The text, with its middle replaced by an ellipsis where it is longer than `tokens`. No character is split from the
-    marks that belong to it."""
+    """The text, with its middle replaced by an ellipsis where it is longer than `tokens` (at least 1). No character is
+    split from the marks that belong to it."""
     if estimate_tokens(text) <= tokens:
         return text
-    half = (tokens - 1) * 4 // 2
-    head = _whole(text, _reach(text, half))
-    rest = text[::-1]
-    tail = _whole(text, len(text) - _reach(rest, half), forward=True)
-    return (text[:head].rstrip() + ELLIPSIS + text[tail:].lstrip()).strip() if half > 0 else ELLIPSIS.strip()
+    half = (tokens - 1) * 2
+    head = _reach(text, half)
+    tail = len(text) - _reach(reversed(text), half)
+    while _is_inside_character(text, head):
+        head -= 1
+    while _is_inside_character(text, tail):
+        tail += 1
+    return (text[:head].rstrip() + ELLIPSIS + text[tail:].lstrip()).strip()
 
 
 def _quarters(character: str) -> int:
@@ -85,3 +95,114 @@ def _quarters(character: str) -> int:
     if code >= 0x2E80:
         return 4
     return 2 if code >= 0x80 or character.isdigit() else 1
+
+
+def _reach(characters: Iterable[str], quarters: int) -> int:
+    """How many of the first characters make up at most that many quarters of a token."""
+    count = 0
+    for character in characters:
+        quarters -= _quarters(character)
+        if quarters < 0:
+            break
+        count += 1
+    return count
+
+
+def _is_inside_character(text: str, index: int) -> bool:
+    """Whether a cut before `index` would part what is one character to its reader."""
+    if not 0 < index < len(text):
+        return False
+    before, after = text[index - 1], text[index]
+    joined = before == ZERO_WIDTH_JOINER or after == ZERO_WIDTH_JOINER or unicodedata.category(after).startswith("M")
+    skin_tone = "\U0001f3fb" <= after <= "\U0001f3ff"
+    surrogates = "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff"
+    return joined or skin_tone or surrogates
+
+
+def _merged(messages: Iterable[Message]) -> list[Message]:
+    """Without empty messages, neighbours of one role joined: some models insist that roles alternate."""
+    merged: list[Message] = []
+    for message in messages:
+        if not message.content.strip():
+            continue
+        if merged and merged[-1].role == message.role:
+            merged[-1] = Message(message.role, f"{merged[-1].content}\n{message.content}")
+        else:
+            merged.append(message)
+    return merged
+
+
+def _by_turn(messages: Iterable[Message]) -> list[list[Message]]:
+    """Each user message with what follows it; what comes before the first is a block too."""
+    blocks: list[list[Message]] = []
+    for message in messages:
+        if message.role == "user" or not blocks:
+            blocks.append([])
+        blocks[-1].append(message)
+    return blocks
+
+
+def _how_many_to_drop(blocks: Sequence[Sequence[Message]], turn_limit: int, room: int, summary: int) -> int:
+    """How many of the oldest turns go. The number grows by a quarter of `turn_limit` at a time, or by as many turns as
+    make up a quarter of the room; `summary` tokens of the room are needed as soon as any go."""
+    costs = [prompt_tokens(block) for block in blocks]
+    step = max(1, turn_limit // 4)
+    by_count = max(0, len(blocks) - turn_limit) // step * step
+    if by_count == 0 and sum(costs) <= room:
+        return 0
+    quarter = max(1, (room - summary) // 4)
+    before = list(accumulate(costs, initial=0))
+    for dropped in range(by_count, len(blocks) - 1):
+        at_edge = dropped == by_count or before[dropped] // quarter > before[dropped - 1] // quarter
+        if at_edge and before[-1] - before[dropped] <= room - summary:
+            return dropped
+    return max(0, len(blocks) - 1)
+
+
+def _fitted(block: list[Message], room: int) -> list[Message]:
+    """One turn, its messages shortened to equal shares of the room if it is too long for it."""
+    if prompt_tokens(block) <= room:
+        return block
+    if len(block) * 2 * MESSAGE_TOKENS > room:
+        block = block[:1]
+    share = room // len(block) - MESSAGE_TOKENS
+    return [Message(message.role, shorten(message.content, share)) for message in block]
+
+
+def _earlier_talks(earlier: Sequence[Entry], tokens: int) -> str:
+    """The newest entries that fit, oldest first."""
+    left = tokens - estimate_tokens(EARLIER_TALKS)
+    lines: list[str] = []
+    for entry in reversed(earlier):
+        speaker = "User" if entry.role == "user" else "Assistant"
+        line = f"{speaker}: {shorten(' '.join(entry.text.split()), ENTRY_TOKENS)}"
+        left -= estimate_tokens(line) + 1
+        if left < 0:
+            break
+        lines.append(line)
+    return "\n".join((EARLIER_TALKS, *reversed(lines))) if lines else ""
+
+
+def _summary(blocks: Iterable[Sequence[Message]], tokens: int) -> str:
+    """A sentence of each dropped turn of the user's, as far as they fit: first those in which the user tells something of
+    himself, from the oldest, then the others from the newest."""
+    said = [_telling_sentence(block[0].content) for block in blocks if block[0].role == "user"]
+    order = sorted(range(len(said)), key=lambda at: (0, at) if _tells_of_user(said[at]) else (1, -at))
+    left = tokens - estimate_tokens(EARLIER_IN_TALK)
+    chosen: list[int] = []
+    for at in order:
+        cost = estimate_tokens(said[at]) + 1  # the quotation marks and the space
+        if cost <= left:
+            left -= cost
+            chosen.append(at)
+    return " ".join((EARLIER_IN_TALK, *(f'"{said[at]}"' for at in sorted(chosen)))) if chosen else ""
+
+
+def _telling_sentence(text: str) -> str:
+    sentences = [" ".join(sentence.split()) for sentence in _SENTENCE.findall(text[:2000]) if sentence.strip()]
+    telling = next((sentence for sentence in sentences if _tells_of_user(sentence)), sentences[0])
+    return shorten(telling, SENTENCE_TOKENS)
+
+
+def _tells_of_user(sentence: str) -> bool:
+    return _OF_THE_USER.search(sentence) is not None and _QUESTION.search(sentence) is None
