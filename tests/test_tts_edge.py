@@ -48,7 +48,7 @@ async def test_speech_streams_in_trimmed_with_its_words(server: EdgeServer) -> N
     words = [word for piece in pieces for word in piece.words]
     assert [word.word for word in words] == ["Hello", "my", "friend"]
     assert abs(words[0].start - LEAD_SECONDS) < 0.06  # 0.2 s of quiet before it were cut, MP3 adds a little
-    assert abs(words[1].end - words[0].start - 0.2) < 1e-6
+    assert abs(words[2].end - words[1].start - 0.2) < 1e-6
     (asked,) = server.asked
     assert asked.origin is not None
     assert asked.origin.startswith("chrome-extension://")

@@ -1,8 +1,8 @@
 """The prompt of a reply, built from what was said: pure functions, no I/O.
 
 The parts stand in the order in which they change, so that an endpoint's prompt cache keeps its worth: the instructions,
-then earlier talks (fixed for a talk), then a line on what fell out of this talk, then its latest turns. Turns are dropped
-in blocks, because each drop makes the endpoint read everything after the instructions anew.
+then earlier talks (fixed for a talk), then a line on what fell out of this talk, then its latest turns. Turns are
+dropped in blocks, because each drop makes the endpoint read everything after that line anew.
 """
 
 import re
@@ -42,8 +42,8 @@ def build(
 
     `turns` is this whole talk, oldest first; a turn is a user's message with what follows it. At least the last
     `turn_limit` of them are kept (a few more between two drops), as far as the budget allows, and the newest always: if
-    it alone is too long, its middle is left out. `token_budget`, at least 64, bounds by `estimate_tokens` everything but
-    the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined.
+    it alone is too long, its middle is left out. `token_budget`, at least 64, bounds by `estimate_tokens` everything
+    but the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined.
     """
     if token_budget < LEAST_BUDGET or turn_limit < 1:
         raise ValueError(f"a prompt needs a budget of {LEAST_BUDGET} tokens and one turn")
@@ -60,9 +60,9 @@ def build(
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text by rule, meant to be rather too many than too few: a Latin letter is a quarter of a token (English
-    has 4 to 5 letters a token in the usual vocabularies), a digit or another European letter half a token, a Chinese,
-    Japanese or Korean character one, an emoji or rare character two."""
+    """Tokens of a text by rule, meant to be rather too many than too few: a Latin letter is a quarter of a token
+    (English has 4 to 5 letters a token in the usual vocabularies), a digit or another European letter half a token, a
+    Chinese, Japanese or Korean character one, an emoji or rare character two."""
     if text.isascii():
         return (len(text) + sum(map(text.count, "0123456789")) + 3) // 4
     return (sum(map(_quarters, text)) + 3) // 4
@@ -184,7 +184,7 @@ def _earlier_talks(earlier: Sequence[Entry], tokens: int) -> str:
 
 
 def _summary(blocks: Iterable[Sequence[Message]], tokens: int) -> str:
-    """A sentence of each dropped turn of the user's, as far as they fit: first those in which the user tells something of
+    """A sentence of each dropped turn of the user's, as far as they fit: first those in which the user speaks of
     himself, from the oldest, then the others from the newest."""
     said = [_telling_sentence(block[0].content) for block in blocks if block[0].role == "user"]
     order = sorted(range(len(said)), key=lambda at: (0, at) if _tells_of_user(said[at]) else (1, -at))
@@ -199,7 +199,7 @@ def _summary(blocks: Iterable[Sequence[Message]], tokens: int) -> str:
 
 
 def _telling_sentence(text: str) -> str:
-    sentences = [" ".join(sentence.split()) for sentence in _SENTENCE.findall(text[:2000]) if sentence.strip()]
+    sentences = [" ".join(sentence.split()) for sentence in _SENTENCE.findall(text.strip()[:2000])]
     telling = next((sentence for sentence in sentences if _tells_of_user(sentence)), sentences[0])
     return shorten(telling, SENTENCE_TOKENS)
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Annotated
 
 import httpx
@@ -103,11 +103,12 @@ class OpenAITts:
             response = await self._send(request)
             try:
                 _check(response)
-                async for piece in response.aiter_bytes():
-                    pcm = trimmer.push(stream.push(piece))
-                    if len(pcm):
-                        heard = True
-                        yield TtsAudio(pcm)
+                async with aclosing(_pieces(response)) as pieces:
+                    async for piece in pieces:
+                        pcm = trimmer.push(stream.push(piece))
+                        if len(pcm):
+                            heard = True
+                            yield TtsAudio(pcm)
             finally:
                 await response.aclose()
         if not heard:
@@ -139,6 +140,11 @@ class OpenAITts:
             return await self._client.send(post, stream=True)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             return await self._client.send(post, stream=True)
+
+
+async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    async for piece in response.aiter_bytes():
+        yield piece
 
 
 def _check(response: httpx.Response) -> None:
