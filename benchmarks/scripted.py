@@ -9,7 +9,9 @@ import asyncio
 import cProfile
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -98,10 +100,10 @@ class ScriptedTts:
 
 
 async def report_when_asked() -> None:
-    """Answer each line on standard input with what this process holds; return when its other end is closed."""
-    loop = asyncio.get_running_loop()
+    """Answer each line on standard input with what this process holds; once its other end is closed, stop serving."""
     process = psutil.Process()
     reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer)
     try:
         while await reader.readline():
@@ -113,6 +115,7 @@ async def report_when_asked() -> None:
                 "cpu_seconds": cpu.user + cpu.system,
             }
             print(json.dumps(numbers), flush=True)
+        signal.raise_signal(signal.SIGTERM)
     finally:
         transport.close()
 
@@ -125,13 +128,10 @@ async def run() -> None:
     )
     vad = SileroVad(SileroVad.Options(), ModelStore(settings.models_dir))
     voice = VoiceServer(settings, Engines(vad=vad, asr=ScriptedAsr(), llm=ScriptedLlm(), tts=ScriptedTts()))
-    serving = asyncio.create_task(serve(voice, lambda url: print(json.dumps({"url": url}), flush=True)))
     reporting = asyncio.create_task(report_when_asked())
-    await asyncio.wait((serving, reporting), return_when=asyncio.FIRST_COMPLETED)
-    for task in (reporting, serving):
-        task.cancel()
+    await serve(voice, lambda url: print(json.dumps({"url": url}), flush=True))
+    reporting.cancel()
     await asyncio.gather(reporting, return_exceptions=True)
-    await serving
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.profile is None:
         asyncio.run(run())
     else:
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(time.thread_time)  # CPU time: other processes and waiting do not count
         profile.runcall(asyncio.run, run())
         profile.dump_stats(arguments.profile)
     return 0

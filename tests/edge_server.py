@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from fractions import Fraction
@@ -16,13 +16,16 @@ from xml.etree import ElementTree
 import av
 import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 RATE = 24_000
 LEAD, TONE, TAIL = 0.2, 1.0, 0.5
 SSML = "{http://www.w3.org/2001/10/synthesis}"
 
-Mood = Literal["well", "skewed", "403", "429", "500", "stall", "cut", "1007", "garbage", "bad frame", "no audio", "quiet"]
+Mood = Literal[
+    "well", "skewed", "403", "429", "500", "stall", "cut", "1007", "garbage", "bad frame", "no audio", "quiet"
+]
 
 
 @cache
@@ -32,7 +35,7 @@ def mp3(tone: float = TONE) -> bytes:
         [np.zeros(int(LEAD * RATE)), np.sin(np.arange(int(tone * RATE)) * 0.12) * 8000, np.zeros(int(TAIL * RATE))]
     ).astype(np.int16)
     codec = av.AudioCodecContext.create("libmp3lame", "w")
-    codec.sample_rate, codec.layout, codec.format, codec.bit_rate = RATE, "mono", "s16p", 48_000  # type: ignore[assignment]
+    codec.sample_rate, codec.layout, codec.format, codec.bit_rate = RATE, "mono", "s16p", 48_000
     out = b""
     for start in range(0, len(samples), 576):
         frame = av.AudioFrame.from_ndarray(samples[start : start + 576].reshape(1, -1), format="s16p", layout="mono")
@@ -74,13 +77,12 @@ class EdgeServer:
         return None
 
     async def converse(self, connection: ServerConnection) -> None:
-        try:
-            mood: Mood = self.moods.pop(0) if self.moods else "well"
+        mood: Mood = self.moods.pop(0) if self.moods else "well"
+        with suppress(ConnectionClosed):
             await self.listen(connection)
             await self.answer(connection, mood)
             await connection.wait_closed()
-        finally:
-            self.closed += 1
+        self.closed += 1
 
     async def listen(self, connection: ServerConnection) -> None:
         config = str(await connection.recv())

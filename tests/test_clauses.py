@@ -33,6 +33,7 @@ def ready(text: str) -> list[str]:
 
 
 PIECES = [
+    *("a" * 58, "b" * 118, "c" * 239, "中" * 79),
     *("Sure", "word", " ", "  ", "\n", "\n\n", ".", "!", "?", ",", ";", ":", "—", "…", "...", '"', "(", ")", "[", "]("),
     *(
         "。",
@@ -109,6 +110,7 @@ def test_a_flood_is_cut_at_the_limit_in_linear_time(unit: str) -> None:
         ("It is so — and that", "It is so — "),
         ("No. I will not", "No. "),
         ("At 5 p.m. We go", "At 5 p.m. "),
+        ('He said no. "I will not', "He said no. "),
         ("好的。我来", "好的。"),
         ("好的，没问题，我来", "好的，没问题，"),
         ("当然可以，我来", "当然可以，"),
@@ -141,6 +143,7 @@ def test_the_first_clause_is_short_and_comes_early(text: str, expected: str) -> 
         "Open file.tar.gz there",
         "J. R. R. Tolkien wrote",
         "At 5 p.m. sharp",
+        'At 5 p.m. "we Go',
         "1. Buy milk",
         "- item",
         "See [the docs, please. Now](https://example.com) there",

@@ -14,6 +14,7 @@ from voiceagent.models.store import ModelStore
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.hibari import HibariTts
 
+pytestmark = pytest.mark.real
 STORE = ModelStore(Path("/nonexistent"))
 
 

@@ -1,6 +1,6 @@
-"""sherpa-onnx voices: the true runtime on a network of five nodes that hums, one tone a letter, and folders that are none.
+"""sherpa-onnx voices: the true runtime on a network of a few nodes that hums, and folders that are no voice.
 
-There is no sherpa-onnx voice small enough for a test to be had in a package.
+There is no sherpa-onnx voice to be had in a package.
 """
 
 import asyncio
@@ -200,8 +200,6 @@ def test_families_are_told_by_their_files(family: str, tmp_path: Path) -> None:
         (["lm_flow.onnx"], {}, "recording"),
     ],
 )
-def test_what_cannot_be_used_is_said(
-    files: list[str], metadata: dict[str, str], says: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_used_is_said(files: list[str], metadata: dict[str, str], says: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=says):
         detect(layout(tmp_path, files, metadata))

@@ -59,12 +59,13 @@ class AgentSection(Section):
 
 class TurnSection(Section):
     """Turn-taking. `silence_ms` 0 lets the endpointer choose; `interrupt_ms` is how long the user must speak over the
-    agent to take the floor."""
+    agent to take the floor; `speculations` is how many replies a turn may be prepared ahead and thrown away."""
 
     silence_ms: Milliseconds = 0
     prefix_ms: Milliseconds = 300
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     interrupt_ms: Milliseconds = 160
+    speculations: Annotated[int, Field(ge=0)] = 3
     max_turn_seconds: Seconds = 60.0
 
 

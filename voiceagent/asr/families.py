@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voiceagent.asr import onnx_metadata
+from voiceagent.models import onnx_metadata
 from voiceagent.errors import ConfigError
 
 STREAMING_MARKS = ("decode_chunk_len", "cache_last_channel_dim1", "left_chunks", "decoder_num_blocks")

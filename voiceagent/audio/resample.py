@@ -106,7 +106,7 @@ class ShortFir:
             rows = -(-(count - first) // self._up)
             output[first :: self._up] = np.einsum("ij,j->i", self._spans(start, rows), self._phases[phase])
         used, self._next = divmod(self._next + count * self._down, self._up)
-        self._input = self._input[used:]
+        self._input = self._input[used:].copy()
         self._given += count
         return output
 

@@ -19,11 +19,8 @@ def read(path: Path) -> tuple[Pcm, int]:
         with wave.open(str(path), "rb") as file:
             channels, width, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             data = file.readframes(file.getnframes())
-    except (
-        wave.Error,
-        EOFError,
-        RuntimeError,
-    ) as error:  # the module raises RuntimeError when a chunk lies about its size
+    # The module raises RuntimeError when a chunk lies about its size.
+    except (wave.Error, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is not a WAV file of 16-bit PCM: {str(error) or 'it ends too early'}") from None
     if rate == 0:
         raise ValueError(f"{path} is not a WAV file of 16-bit PCM: its sampling rate is 0")

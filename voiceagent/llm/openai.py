@@ -4,9 +4,10 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from ipaddress import ip_address
+from types import MappingProxyType
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator
@@ -107,14 +108,17 @@ class OpenAILlm:
         )
         await self._warm_up(self._client)
 
-    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:
-        """Stream one answer; `<think>` blocks and reasoning deltas are left out. Closing the generator ends the HTTP
+    async def reply(
+        self, request: LlmRequest, extra_body: Mapping[str, JsonValue] = MappingProxyType({})
+    ) -> AsyncGenerator[LlmEvent, None]:
+        """Stream one answer; `<think>` blocks and reasoning deltas are left out. `extra_body` is for this request what
+        the option of that name is for all. Closing the generator ends the HTTP
         stream at once. Raises EngineError (stage "llm")."""
         answer = Answer()
         deadline = time.monotonic() + self._options.first_token_seconds
         with _as_engine_errors():
             async with asyncio.timeout(self._options.first_token_seconds):
-                response = await self._send(request)
+                response = await self._send(request, extra_body)
         async with _body(response) as pieces:
             while (piece := await _next_piece(pieces, answer, deadline)) is not None:
                 text, progress = answer.feed(piece)
@@ -141,13 +145,13 @@ class OpenAILlm:
         if response.status_code in (401, 403):
             logger.warning("language model at %s refuses the key (HTTP %d)", self._url.host, response.status_code)
 
-    async def _send(self, request: LlmRequest) -> httpx.Response:
+    async def _send(self, request: LlmRequest, extra_body: Mapping[str, JsonValue]) -> httpx.Response:
         """The response of an accepted request, its body unread."""
         options, dialect = self._options, self._dialect
         fields: dict[str, JsonValue] = {"model": options.model}
         if options.temperature is not None:
             fields["temperature"] = options.temperature
-        fields.update(options.extra_body)
+        fields |= {**options.extra_body, **extra_body}
         max_tokens = options.max_tokens if request.max_tokens is None else request.max_tokens
         while True:
             response = await self._post(body(request.messages, fields, max_tokens, dialect))

@@ -23,7 +23,8 @@ from voiceagent.server.runtime import open_shared
 from voiceagent.session.events import Event
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.remember import Remembrance
-from voiceagent.session.session import Session, Shared
+from voiceagent.session.session import Session
+from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
 
 log = logging.getLogger(__name__)

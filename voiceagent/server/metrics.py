@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from voiceagent.session.events import Event, ReplyDone, SpeechStarted, TranscriptFailed, TurnTimed
+from voiceagent.session.events import Event, ReplyDone, Speculated, SpeechStarted, TranscriptFailed, TurnTimed
 from voiceagent.session.timeline import PARTS
 
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -30,6 +30,12 @@ class Metrics:
         )
         self._errors = Counter("voiceagent_errors_total", "Engine failures, by code", ["code"], registry=registry)
         self._tokens = Counter("voiceagent_llm_tokens_total", "Model tokens", ["direction"], registry=registry)
+        self._speculations = Counter(
+            "voiceagent_speculations_total",
+            "Replies prepared ahead, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
         self._response = Histogram(
             "voiceagent_response_seconds",
             "From the last sample of the user's speech to the first of the agent's",
@@ -63,6 +69,9 @@ class Metrics:
                     self._response.observe(timeline.response_ms / 1000)
                     for name, value in timeline.parts().items():
                         self._parts[name].observe(value / 1000)
+            case Speculated(used, tokens):
+                self._speculations.labels("used" if used else "thrown away").inc()
+                self._tokens.labels("thrown away").inc(tokens)
             case _:
                 pass
 

@@ -21,7 +21,7 @@ from voiceagent.memory.base import MemoryStore
 from voiceagent.memory.sqlite import SqliteMemory
 from voiceagent.models.store import ModelStore
 from voiceagent.session.reply import Apology
-from voiceagent.session.session import Shared
+from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.vad.base import VadEngine

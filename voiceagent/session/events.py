@@ -170,6 +170,14 @@ class TurnTimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Speculated:
+    """A reply was prepared before the turn was over: it was used, or thrown away with so many tokens."""
+
+    used: bool
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something of the session's own went wrong that no command asked for; the session goes on."""
 
@@ -197,5 +205,6 @@ Event = (
     | ReplyDone
     | ReplyPlayed
     | TurnTimed
+    | Speculated
     | Failed
 )

@@ -41,10 +41,18 @@ class TurnEvents(Protocol):
         """Silence for PAUSE_MS."""
         ...
 
+    def voice_resumed(self, utterance: Utterance) -> None:
+        """Voice again after a pause."""
+        ...
+
     def words_so_far(self, utterance: Utterance, text: str) -> None: ...
 
     def turn_ended(self, utterance: Utterance, end: int) -> None:
         """The turn is over; `end` is the position of its last speech. The utterance is now the callee's to close."""
+        ...
+
+    def dropped(self, utterance: Utterance) -> None:
+        """The utterance does not count. It is now the callee's to close."""
         ...
 
 
@@ -222,7 +230,7 @@ class Listener:
             utterance.speech_ended_at = arrived
             if self._paused:
                 self._paused = False
-                utterance.goes_on()
+                self._events.voice_resumed(utterance)
             self._events.voice_goes_on(utterance, utterance.speech_samples * 1000 // EAR_RATE)
             return
         if silence_ms >= PAUSE_MS and not self._paused:
@@ -264,9 +272,10 @@ class Listener:
         self._events.turn_ended(utterance, end)
 
     def _drop(self) -> None:
-        if self._utterance is not None:
-            self._utterance.close()
+        utterance = self._utterance
         self._forget()
+        if utterance is not None:
+            self._events.dropped(utterance)
 
     def _forget(self) -> None:
         self._utterance = None

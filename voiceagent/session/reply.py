@@ -16,6 +16,7 @@ from voiceagent.audio.playout import Playout
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import EngineError, Stage
 from voiceagent.llm.base import Completed, LlmEngine, LlmRequest, TextDelta
+from voiceagent.session.clock import now
 from voiceagent.session.events import (
     Event,
     ReplyAudio,
@@ -125,12 +126,13 @@ class Reply:
         frame_seconds: float,
         deadlines: DeadlineSection,
         host: ReplyHost,
-        timeline: Timeline,
         failure: EngineError | None = None,
     ) -> None:
         """`failure`: the turn went wrong before there was anything to answer; the reply is the apology for it."""
         self.plan = plan
-        self.timeline = timeline
+        self.timeline = Timeline()
+        self.tokens = 0
+        """Pieces of text the model has sent."""
         self.spoken = SpokenText()
         self._llm, self._tts, self._apology = llm, tts, apology
         self._playout = playout
@@ -183,7 +185,7 @@ class Reply:
         stand, self._stand = self._stand, Stand.OVER
         if stand in (Stand.ACTIVE, Stand.SENT):
             item = self._item(self.spoken.heard(self._played()), "incomplete")
-            self._playout.flush(self._now())
+            self._playout.flush(now())
             if self._item_added:
                 self._host.reply_heard(self, item)
             if stand is Stand.ACTIVE:
@@ -216,7 +218,7 @@ class Reply:
             await self._play()
             for worker in workers:
                 worker.cancel()
-        await asyncio.sleep(self._playout.remaining(self._now()))
+        await asyncio.sleep(self._playout.remaining(now()))
         self._stand = Stand.OVER
         self._end()
 
@@ -225,7 +227,6 @@ class Reply:
         out = self._clauses if self.plan.modality == "audio" else self._steps
         splitter = ClauseSplitter()
         end: Completed | EngineError = EngineError("llm", "bad_response", "the model's answer broke off")
-        empty = True
         try:
             if self._failure is not None:
                 raise self._failure
@@ -233,21 +234,21 @@ class Reply:
             async for event in within(self._llm.reply(self.plan.request), *deadlines, stage="llm"):
                 match event:
                     case TextDelta(text) if text:
-                        empty = False
-                        self.timeline.first_token = self.timeline.first_token or self._now()
+                        self.tokens += 1
+                        self.timeline.first_token = self.timeline.first_token or now()
                         typed = [Clause(text, "")]
                         for clause in splitter.push(text) if self.plan.modality == "audio" else typed:
-                            self.timeline.first_clause = self.timeline.first_clause or self._now()
+                            self.timeline.first_clause = self.timeline.first_clause or now()
                             await out.put(clause)
                     case Completed():
                         end = event
-            if empty and isinstance(end, Completed):
+            if not self.tokens and isinstance(end, Completed):
                 end = EngineError("llm", "bad_response", "the model answered nothing")
         except EngineError as error:
             end = error
         if isinstance(end, Completed):
             for clause in splitter.flush():
-                self.timeline.first_clause = self.timeline.first_clause or self._now()
+                self.timeline.first_clause = self.timeline.first_clause or now()
                 await out.put(clause)
         await out.put(end)
 
@@ -301,10 +302,10 @@ class Reply:
             frame = pcm[start : start + self._frame]
             seconds = len(frame) / self.plan.rate
             if self.timeline.first_audio is None:
-                self.timeline.first_audio = self._now()
+                self.timeline.first_audio = now()
                 self._start = self._playout.sent
             self._say()
-            self._playout.send(self._now(), seconds, first=self._fresh)
+            self._playout.send(now(), seconds, first=self._fresh)
             self._fresh = False
             self._sent += seconds
             self._host.emit(ReplyAudio(self.plan.reply_id, self.plan.item_id, frame))
@@ -313,7 +314,7 @@ class Reply:
         """Wait until the client's lead is used up, and while the reply is paused."""
         while True:
             await self._unpaused.wait()
-            wait = self._playout.wait(self._now())
+            wait = self._playout.wait(now())
             if wait <= 0:
                 return
             await asyncio.sleep(wait)
@@ -399,11 +400,7 @@ class Reply:
         """Seconds of it that the client has played by the playout clock; a typed reply is heard as it is sent."""
         if self.plan.modality == "text":
             return float("inf")
-        return min(self._sent, max(0.0, self._playout.played(self._now()) - self._start))
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+        return min(self._sent, max(0.0, self._playout.played(now()) - self._start))
 
 
 async def within(events: AsyncGenerator[T, None], first: float, following: float, *, stage: Stage) -> AsyncIterator[T]:

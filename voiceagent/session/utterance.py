@@ -5,6 +5,7 @@ import asyncio
 from voiceagent.asr.base import AsrStream, Transcript
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.errors import EngineError
+from voiceagent.session.clock import now
 
 
 class Utterance:
@@ -20,6 +21,8 @@ class Utterance:
         self.text = ""
         self.speech_ended_at = 0.0
         """When the last sample with speech arrived, in seconds on the loop's clock."""
+        self.transcribed_at: float | None = None
+        self.committed_at: float | None = None
         self.confirmed = False
         """Whether the user has the floor: at once while the agent is silent, else when it is no mere noise."""
         self._asr = asr
@@ -69,11 +72,13 @@ class Utterance:
         # An error is returned, not raised: it concerns this turn, not the conversation's task group.
         try:
             async with asyncio.timeout(self._deadline):
-                return await self._asr.finish()
+                transcript = await self._asr.finish()
         except TimeoutError:
             return EngineError("asr", "timeout", "speech recognition took too long")
         except EngineError as error:
             return error
+        self.transcribed_at = now()
+        return transcript
 
     def close(self) -> None:
         """Nothing more is wanted of it."""

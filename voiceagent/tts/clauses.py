@@ -90,6 +90,7 @@ class ClauseSplitter:
     def _take_space(self, char: str, out: list[Clause]) -> None:
         begins_space = bool(self._text) and not self._text[-1].isspace()
         found = self._break_at_end(char) if begins_space else Break.NONE
+        ends_word = begins_space and self._text[-1] != "."
         self._append(char, out)
         self._last_space = len(self._text)
         if char == "\n":
@@ -101,7 +102,7 @@ class ClauseSplitter:
             self._line_start = len(self._text)
         if found is not Break.NONE:
             self._last_pause = len(self._text)
-        if self._wants(found) or (begins_space and self._text[-2] != "." and self._is_late()):
+        if self._wants(found) or (ends_word and self._is_late()):
             self._cut(len(self._text), out)
 
     def _append(self, char: str, out: list[Clause]) -> None:
@@ -159,16 +160,14 @@ class ClauseSplitter:
 
     def _break_before(self, char: str) -> bool:
         """Whether the clause ends before this character, now that it is known."""
-        if not self._text or char in CLOSERS or break_of(char) is not Break.NONE or extends(char):
-            return False
-        if self._text[-1].isspace():
-            awaited, self._awaited = self._awaited, None
-            ends = (awaited == "unless_number" and not char.isdigit()) or (
-                awaited == "if_capital" and (char.isupper() or is_wide(char))
-            )
+        awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            ends = not char.isdigit() if awaited == "unless_number" else char.isupper() or is_wide(char)
             found = Break.SENTENCE if ends else Break.NONE
-        else:
+        elif self._text and not self._text[-1].isspace() and _may_begin(char):
             found = self._break_at_end(char)
+        else:
+            return False
         if found is not Break.NONE:
             self._last_pause = len(self._text)
         return self._wants(found)
@@ -209,7 +208,7 @@ class ClauseSplitter:
 
     def _wants(self, found: Break) -> bool:
         """Whether a clause that could end here should."""
-        if not self._words or self._in_fence or self._in_code or self._brackets:
+        if not self._words or self._inside:
             return False
         match found:
             case Break.SENTENCE:
@@ -221,13 +220,19 @@ class ClauseSplitter:
             case Break.NONE:
                 return False
 
+    @property
+    def _inside(self) -> bool:
+        """Whether this is no place to end a clause."""
+        return self._in_fence or self._in_code or self._brackets > 0
+
     def _is_late(self) -> bool:
         """Whether speech has waited too long for a mark: then the first clauses end at a word."""
         return (
             self._emitted < self._first
             and self._words >= 2
             and self._said >= self._first + 2 * self._emitted
-            and not (self._in_fence or self._in_code or self._brackets or self._awaited)
+            and not self._inside
+            and self._awaited is None
         )
 
     def _word_is_late(self, char: str) -> bool:
@@ -271,6 +276,11 @@ class ClauseSplitter:
             if not fenced:
                 self._said += weight(char)
                 self._count_word(char)
+
+
+def _may_begin(char: str) -> bool:
+    """Whether a clause may begin with it: not with what belongs to the one before."""
+    return char not in CLOSERS and break_of(char) is Break.NONE and not extends(char)
 
 
 def _wide_around(before: str, following: str) -> bool:

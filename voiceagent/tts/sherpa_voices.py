@@ -11,7 +11,7 @@ from typing import Literal
 
 import sherpa_onnx
 
-from voiceagent.asr import onnx_metadata
+from voiceagent.models import onnx_metadata
 from voiceagent.errors import ConfigError
 
 Family = Literal["vits", "matcha", "kokoro", "kitten"]

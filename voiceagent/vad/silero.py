@@ -25,7 +25,7 @@ CONTEXT = 64
 
 WARM_UP = 8
 """So many of the windows missed while the gate was closed are run when it opens, so that the model knows what came
-before. Measured on recorded speech, 8 instead of 3 halves the speech windows lost; 31 (a second) gains little more."""
+before. Measured on recorded speech: with 3 it loses 0.26 % of the speech windows, with 8 0.10 %, with 16 0.05 %."""
 
 PAST = CONTEXT + WARM_UP * WINDOW
 """Samples a stream keeps before the window that comes next."""
@@ -37,7 +37,7 @@ HOLD_PROBABILITY = 0.35
 """What keeps the gate open: the probability below which speech is commonly taken to have ended."""
 
 LONG_PUSH = 256
-"""Windows (8 s) after which a long push lets others run; at the cost of a closed gate that is about 3 ms."""
+"""Windows (8 s) after which a long push lets others run; with a closed gate they take about 3 ms."""
 
 State = npt.NDArray[np.float32]
 """What the model remembers of one stream, shape (2, 128)."""
@@ -71,8 +71,9 @@ class SileroVad:
         stays open after the last sign of a voice.
 
         Measured on 80 minutes of recorded speech, of the windows that the model alone puts above 0.5, gate 2 loses
-        0.1 % (0.8 % when everything is 20 dB quieter), gate 3 0.4 % (8 %) and gate 1 0.03 % (0.1 %). Gate 2 is open
-        1 % of the time in silence and in steady hiss, gate 3 is hardly better.
+        0.1 % (0.8 % when everything is 20 dB quieter), gate 3 0.4 % (8 %) and gate 1 0.03 % (0.1 %). All are
+        open 1 % of the time in silence and steady hiss; in the echo residue of a loudspeaker gate 1 is open 65 % of
+        the time, gate 2 48 %, gate 3 14 %.
         """
 
         model_config = ConfigDict(extra="forbid", frozen=True)
@@ -223,6 +224,7 @@ class SileroStream:
             self._ungated -= WINDOW
             if len(probabilities) % LONG_PUSH == 0:
                 await asyncio.sleep(0)
+        self._audio = self._audio.copy()
         return probabilities
 
     def _gate_opens(self) -> bool:

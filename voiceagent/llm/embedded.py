@@ -1,0 +1,190 @@
+"""A small language model inside this process, so that the agent talks without key or network.
+
+llama.cpp runs it, with continuous batching, behind its own OpenAI-compatible server on loopback; it is spoken to like any
+other endpoint.
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx
+import xllamacpp
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+
+from voiceagent.errors import ConfigError, EngineError
+from voiceagent.llm.base import LlmEvent, LlmRequest, Message
+from voiceagent.llm.openai import OpenAILlm, OpenAILlmOptions
+from voiceagent.llm.slots import Slots
+from voiceagent.models.store import ModelStore
+from voiceagent.settings import INSTRUCTIONS
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+QUIET = -1
+"""llama.cpp's verbosity without any line on stderr; failures reach us as exceptions and HTTP statuses."""
+SEED_SECONDS = 60.0
+REUSED_TOKENS = 32
+"""Cached runs of at least this many tokens are kept when something before them is dropped."""
+
+EXAMPLES = (("Hello, my name is Peter.", "Hello Peter, nice to meet you!"),)
+"""..."""
+
+
+class EmbeddedLlmOptions(BaseModel):
+    """`model` is a name of the catalogue or the path of a GGUF file. `context` tokens hold one talk's prompt and answer;
+    `parallel` talks are answered at the same moment and keep their state (23 kB a token for the default model). Of
+    `threads` None leaves one core to hearing and speaking: measured on two cores that are busy, a second thread makes
+    each token ten times slower. `examples` are pairs of what a user says and a fitting answer, which teach a small model
+    more than instructions; None means the built-in ones, for the default model only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = DEFAULT_MODEL
+    context: int = Field(default=2048, ge=512)
+    parallel: int = Field(default=4, ge=1, le=64)
+    threads: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    repeat_penalty: float = Field(default=1.05, ge=1)
+    max_tokens: int = Field(default=160, ge=1)
+    examples: tuple[tuple[str, str], ...] | None = None
+
+
+class EmbeddedLlm:
+    """The model's server and the client that speaks to it. At temperature 0 an answer can be repeated.
+
+    Loading and unloading hold Python's global lock (0.3 s and 0.05 s when measured), so the event loop stands still
+    meanwhile: open the engine before serving. May be used from another loop than it was opened on.
+    """
+
+    Options = EmbeddedLlmOptions
+
+    def __init__(self, options: EmbeddedLlmOptions, models: ModelStore) -> None:
+        self._options = options
+        self._models = models
+        self._slots = Slots(options.parallel)
+        self._examples = _messages(_examples(options))
+        self._worker: ThreadPoolExecutor | None = None
+        self._servers: list[object] = []
+        self._client: OpenAILlm | None = None
+
+    async def open(self) -> None:
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="llm")
+        try:
+            await self._start(self._worker)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:
+        """Stream one answer. A prompt longer than the context is refused (`bad_request`)."""
+        if self._client is None:
+            raise EngineError("llm", "unavailable", "the language model is not open")
+        with self._slots.taken(request.messages) as slot:
+            extra: dict[str, JsonValue] = {} if slot is None else {"id_slot": slot}
+            messages = self._with_examples(request.messages)
+            async with aclosing(self._client.reply(LlmRequest(messages, request.max_tokens), extra)) as events:
+                async for event in events:
+                    yield event
+
+    async def close(self) -> None:
+        """Answers still being streamed are broken off."""
+        worker, self._worker = self._worker, None
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        if worker is not None:
+            await asyncio.get_running_loop().run_in_executor(worker, self._servers.clear)
+            worker.shutdown(wait=False)
+
+    async def _start(self, worker: ThreadPoolExecutor) -> None:
+        key = secrets.token_urlsafe()  # or any program, and any web page, of this machine could use the server
+        with tempfile.TemporaryDirectory(prefix="voiceagent-") as folder:
+            address = await asyncio.get_running_loop().run_in_executor(worker, self._load, key, folder)
+            options = OpenAILlmOptions(
+                base_url=f"{address}/v1",
+                api_key=SecretStr(key),
+                model=self._options.model,
+                temperature=self._options.temperature,
+                max_tokens=self._options.max_tokens,
+                extra_body={"repeat_penalty": self._options.repeat_penalty},
+                keepalive_seconds=0,  # the server gives each idle connection a thread
+            )
+            self._client = OpenAILlm(options, self._models)
+            await self._client.open()
+            await self._warm_up(address, key)
+
+    def _load(self, key: str, folder: str) -> str:
+        """Start the server; returns its address. Runs on the worker, which must also let go of it."""
+        path = _model_file(self._options.model, self._models)
+        options = self._options
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_parallel = options.parallel
+        params.n_ctx = options.parallel * options.context
+        params.cpuparams.n_threads = options.threads or max(1, _cores() - 1)
+        params.n_threads_http = 2 * options.parallel + 4  # waiting requests hold one each
+        params.verbosity = QUIET
+        params.api_keys = [key]
+        params.slot_save_path = folder + os.sep
+        params.cache_ram_mib = 0  # else it keeps up to 8 GB of old prompts
+        params.n_cache_reuse = REUSED_TOKENS
+        params.ui = False
+        try:
+            server = xllamacpp.Server(params)
+        except RuntimeError:
+            raise ConfigError(f"[llm] model: {path} cannot be loaded; is it a whole GGUF file?") from None
+        self._servers.append(server)
+        return str(server.listening_address)
+
+    async def _warm_up(self, address: str, key: str) -> None:
+        """Let one slot read what all prompts begin with, then copy its state to the others: their first turns are as fast
+        as any other."""
+        prompt = (Message("system", INSTRUCTIONS), Message("user", "Hello."))
+        async with aclosing(self.reply(LlmRequest(prompt, max_tokens=1))) as events:
+            async for _ in events:
+                pass
+        async with httpx.AsyncClient(
+            base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=SEED_SECONDS, trust_env=False
+        ) as http:
+            for slot in range(self._options.parallel):
+                action = "save" if slot == 0 else "restore"
+                done = await http.post(f"/slots/{slot}", params={"action": action}, json={"filename": "start"})
+                if done.is_error:
+                    logger.warning("the language model's slot %d is not warm (HTTP %d)", slot, done.status_code)
+
+    def _with_examples(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        return messages
+
+
+def _examples(options: EmbeddedLlmOptions) -> tuple[tuple[str, str], ...]:
+    if options.examples is not None:
+        return options.examples
+    return EXAMPLES if options.model == DEFAULT_MODEL else ()
+
+
+def _messages(examples: tuple[tuple[str, str], ...]) -> tuple[Message, ...]:
+    return tuple(
+        message for said, answer in examples for message in (Message("user", said), Message("assistant", answer))
+    )
+
+
+def _model_file(model: str, models: ModelStore) -> Path:
+    if not model.endswith(".gguf"):
+        return next(models.path(model).glob("*.gguf"))
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"[llm] model: there is no file {path}")
+    return path
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,135 @@
+"""The agent's side of a conversation: its replies from the prompt to what was heard of them."""
+
+import logging
+from collections import OrderedDict
+
+from voiceagent.audio.playout import Playout
+from voiceagent.errors import EngineError, Refused
+from voiceagent.llm.base import LlmRequest, Message
+from voiceagent.memory import context
+from voiceagent.session.commands import CreateReply
+from voiceagent.session.events import Event, ReplyReason, TurnTimed
+from voiceagent.session.heard import SpokenText
+from voiceagent.session.items import Item
+from voiceagent.session.reply import Reply, ReplyPlan
+from voiceagent.session.talk import Talk
+
+log = logging.getLogger(__name__)
+
+REPLIES_KEPT = 8
+"""Replies of which a late report of what was played is still understood."""
+
+
+class Agent:
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._playout = Playout(talk.shared.settings.playout.lead_ms / 1000)
+        self._spoken: OrderedDict[str, SpokenText] = OrderedDict()
+        self._replies: list[Reply] = []  # the last is the current one; one before it may still be being played
+
+    @property
+    def current(self) -> Reply | None:
+        """The reply that is being made, sent or played."""
+        return self._replies[-1] if self._replies else None
+
+    @property
+    def answering(self) -> Reply | None:
+        """The reply of which more is to be sent."""
+        return self.current if self.current is not None and self.current.active else None
+
+    def prepare(
+        self,
+        request: CreateReply,
+        *,
+        user_item_id: str | None = None,
+        user_text: str = "",
+        failure: EngineError | None = None,
+    ) -> Reply:
+        """Begin to make a reply that nobody hears until it is released. `user_text` is a turn that is not yet in the
+        conversation; with `failure` the reply is the apology for it."""
+        talk = self._talk
+        options, engines, settings = talk.options, talk.shared.engines, talk.shared.settings
+        plan = ReplyPlan(
+            reply_id=talk.new_id("resp"),
+            item_id=talk.new_id("item"),
+            request=LlmRequest(
+                self._prompt(request, user_text), request.max_output_tokens or options.max_output_tokens
+            ),
+            modality=request.modality or options.modality,
+            rate=options.output_rate,
+            voice=options.voice,
+            language=options.language,
+            speed=options.speed,
+            stored=request.store,
+            user_item_id=user_item_id,
+            metadata=request.metadata,
+        )
+        reply = Reply(
+            plan,
+            llm=engines.llm,
+            tts=engines.tts,
+            apology=talk.shared.apology,
+            playout=self._playout,
+            frame_seconds=settings.playout.frame_ms / 1000,
+            deadlines=settings.deadlines,
+            host=self,
+            failure=failure,
+        )
+        reply.start(talk.tasks)
+        return reply
+
+    def release(self, reply: Reply) -> None:
+        """Let the client have it. Raises Refused while another is being sent."""
+        if self.answering is not None:
+            raise Refused("conversation_already_has_active_response", "a response is already in progress")
+        self._replies.append(reply)
+        reply.release()
+
+    def stop(self, reason: ReplyReason) -> None:
+        """Not a sample more of anything."""
+        for reply in list(self._replies):
+            reply.cancel(reason)
+
+    def played(self, item_id: str, audio_end_ms: int) -> None:
+        """The client tells how far it played a reply: what was heard, better known than by the playout clock."""
+        spoken = self._spoken.get(item_id)
+        if spoken is not None:
+            self._talk.set_text(item_id, spoken.heard(audio_end_ms / 1000), complete=False)
+
+    def _prompt(self, request: CreateReply, user_text: str) -> tuple[Message, ...]:
+        talk, memory = self._talk, self._talk.shared.settings.memory
+        items = talk.conversation.items if request.input is None else request.input
+        turns = [Message(item.role, item.text) for item in items if item.text]
+        if user_text:
+            turns.append(Message("user", user_text))
+        return context.build(
+            talk.options.instructions if request.instructions is None else request.instructions,
+            talk.remembrance.earlier if request.input is None else (),
+            turns,
+            turn_limit=memory.turns,
+            token_budget=memory.tokens,
+        )
+
+    # -- called by replies ------------------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        self._talk.emit(event)
+
+    def reply_item_added(self, item: Item, *, stored: bool) -> str | None:
+        return self._talk.conversation.add(item) if stored else None
+
+    def reply_heard(self, reply: Reply, item: Item) -> None:
+        self._spoken[item.id] = reply.spoken
+        if len(self._spoken) > REPLIES_KEPT:
+            self._spoken.popitem(last=False)
+        if reply.plan.stored:
+            self._talk.set_text(item.id, item.text, complete=item.status == "completed", kind=reply.plan.modality)
+
+    def reply_done(self, reply: Reply) -> None:
+        if reply.plan.user_item_id is not None:
+            self._talk.emit(TurnTimed(reply.plan.user_item_id, reply.plan.reply_id, reply.timeline))
+        log.info("session %s: reply %s: %s", self._talk.id, reply.plan.reply_id, reply.timeline.parts())
+
+    def reply_over(self, reply: Reply) -> None:
+        self._replies.remove(reply)
+        self._talk.touch()

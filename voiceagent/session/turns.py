@@ -1,0 +1,188 @@
+"""The user's side of a conversation: who has the floor, when a turn is over, what is prepared before that is sure."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from voiceagent.audio.pcm import EAR_RATE
+from voiceagent.errors import EngineError
+from voiceagent.session.agent import Agent
+from voiceagent.session.clock import now
+from voiceagent.session.commands import CreateReply
+from voiceagent.session.events import (
+    AudioCommitted,
+    Speculated,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptDone,
+    TranscriptFailed,
+    TranscriptPartial,
+)
+from voiceagent.session.items import Item, Part
+from voiceagent.session.options import TurnOptions
+from voiceagent.session.reply import Reply
+from voiceagent.session.talk import Talk
+from voiceagent.session.utterance import Utterance
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A reply made ahead, to a turn of just these words."""
+
+    text: str
+    reply: Reply
+
+
+class Turns:
+    """Told by the listener what it hears; see `listener.TurnEvents`."""
+
+    def __init__(self, talk: Talk, agent: Agent) -> None:
+        self._talk = talk
+        self._agent = agent
+        self._heard: Utterance | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self._prepared: Prepared | None = None
+        self._speculations = 0
+
+    # -- the floor --------------------------------------------------------------------------------------------------
+
+    def voice_began(self, utterance: Utterance) -> None:
+        self._talk.touch()
+        self._heard = utterance
+        self._speculations = 0
+        if self._talk.options.turn is None:
+            utterance.confirmed = True
+        elif self._agent.current is None:
+            self._give_floor(utterance, self._talk.options.turn)
+
+    def voice_goes_on(self, utterance: Utterance, speech_ms: int) -> None:
+        """While the agent talks, a voice first makes it pause; only when it lasts does the user have the floor."""
+        self._talk.touch()
+        turn = self._talk.options.turn
+        if utterance.confirmed or turn is None:
+            return
+        reply = self._agent.current
+        if reply is None or not turn.interrupt_reply or speech_ms >= self._talk.shared.settings.turn.interrupt_ms:
+            self._give_floor(utterance, turn)
+        else:
+            reply.pause()
+
+    def voice_paused(self, utterance: Utterance) -> None:
+        if utterance.confirmed:
+            utterance.anticipate()
+            self._speculate(utterance)
+        elif self._agent.current is not None:
+            self._agent.current.resume()
+
+    def voice_resumed(self, utterance: Utterance) -> None:
+        utterance.goes_on()
+        self._discard()
+
+    def words_so_far(self, utterance: Utterance, text: str) -> None:
+        if utterance.confirmed:
+            self._talk.emit(TranscriptPartial(utterance.item_id, text))
+
+    def dropped(self, utterance: Utterance) -> None:
+        """The client does not want what it said to count."""
+        self._heard = None
+        self._discard()
+        utterance.close()
+
+    def _give_floor(self, utterance: Utterance, turn: TurnOptions) -> None:
+        utterance.confirmed = True
+        self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
+        if turn.interrupt_reply:
+            self._agent.stop("turn_detected")
+
+    # -- a reply made ahead -----------------------------------------------------------------------------------------
+
+    def _speculate(self, utterance: Utterance) -> None:
+        """The user may have finished: prepare the answer, without any effect until that is sure."""
+        turn = self._talk.options.turn
+        most = self._talk.shared.settings.turn.speculations
+        if turn is not None and turn.create_reply and self._speculations < most and self._agent.answering is None:
+            self._speculations += 1
+            self._preparing = self._talk.tasks.create_task(self._prepare(utterance), name="speculation")
+
+    async def _prepare(self, utterance: Utterance) -> None:
+        try:
+            text = (await utterance.transcript()).text.strip()
+        except EngineError:
+            return  # the turn itself will tell
+        if text:
+            reply = self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, user_text=text)
+            self._prepared = Prepared(text, reply)
+
+    def _discard(self) -> None:
+        """The user goes on: what was prepared was never there."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            self._preparing = None
+        if self._prepared is not None:
+            prepared, self._prepared = self._prepared, None
+            prepared.reply.cancel("turn_detected")
+            self._talk.emit(Speculated(used=False, tokens=prepared.reply.tokens))
+
+    def _take_prepared(self, text: str) -> Reply | None:
+        """The reply that was made ahead, if it answers these words."""
+        if self._prepared is None or self._prepared.text != text:
+            self._discard()
+            return None
+        reply, self._prepared = self._prepared.reply, None
+        self._talk.emit(Speculated(used=True, tokens=0))
+        return reply
+
+    # -- the end of a turn ------------------------------------------------------------------------------------------
+
+    def turn_ended(self, utterance: Utterance, end: int) -> None:
+        self._heard = None
+        if not utterance.confirmed:  # a noise: whatever paused for it goes on
+            utterance.close()
+            if self._agent.current is not None:
+                self._agent.current.resume()
+            return
+        talk = self._talk
+        if talk.options.turn is not None:
+            talk.emit(SpeechStopped(utterance.item_id, milliseconds(end)))
+        talk.emit(AudioCommitted(utterance.item_id, talk.conversation.last_id))
+        talk.add(Item(utterance.item_id, "user", (Part("audio", ""),)), note=False)
+        utterance.committed_at = now()
+        talk.tasks.create_task(self._understand(utterance, talk.options.turn), name="understand")
+
+    async def _understand(self, utterance: Utterance, turn: TurnOptions | None) -> None:
+        """Get the words of a finished turn, and answer."""
+        talk, text, failure = self._talk, "", None
+        try:
+            text = (await utterance.transcript()).text.strip()
+        except EngineError as error:
+            failure = error
+            log.warning("session %s: recognition failed: %s", talk.id, error.code)
+            talk.emit(TranscriptFailed(utterance.item_id, f"asr_{error.code}", error.message))
+        else:
+            talk.set_text(utterance.item_id, text)
+            talk.emit(TranscriptDone(utterance.item_id, text, utterance.seconds))
+        finally:
+            utterance.close()
+        prepared = self._take_prepared(text)
+        if turn is None or not turn.create_reply or not (text or failure):
+            return
+        while self._agent.answering is not None:  # one that may not be interrupted
+            await self._agent.answering.done.wait()
+        if self._heard is not None and self._heard.confirmed:
+            # The user has gone on: the next turn's answer will be to both.
+            if prepared is not None:
+                prepared.cancel("turn_detected")
+            return
+        reply = prepared or self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, failure=failure)
+        reply.timeline.speech_end = utterance.speech_ended_at or None
+        reply.timeline.committed = utterance.committed_at
+        reply.timeline.transcribed = utterance.transcribed_at
+        self._agent.release(reply)
+        if self._heard is not None:  # somebody speaks who may be about to take the floor
+            reply.pause()
+
+
+def milliseconds(position: int) -> int:
+    return position * 1000 // EAR_RATE
