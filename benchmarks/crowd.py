@@ -19,7 +19,9 @@ SILENCE_MS = 200
 SLOTS = 20
 """Into so many phases of a frame the clients are spread, so that they do not all speak in the same instant."""
 SLOT_SECONDS = FRAME_SECONDS / SLOTS
-CONNECT_SECONDS = 30.0
+GOLDEN = (5**0.5 - 1) / 2
+"""Of the recording: the clients' starting places are so far apart, which spreads any number of them evenly."""
+CONNECT_SECONDS = 60.0
 MISHEARD_MS = 250
 """Further than this from the true end of a turn, what the server takes for its end is another pause."""
 
@@ -43,11 +45,12 @@ AUDIO = b'"delta":"'
 
 @dataclass(slots=True)
 class Turn:
-    """A turn that a client spoke. `ended`: when its last speech was due to be sent, in seconds on the loop's clock.
-    `heard`: likewise for the last speech by the server's own account. `answered`: when the answer's sound came."""
+    """A turn that a client spoke. `ended`: when its last speech was due to be sent, in seconds on the loop's clock;
+    `frames`: how many the client had sent then. `heard`: when the last speech was due by the server's own account.
+    `answered`: when the answer's first sound came."""
 
     ended: float
-    frame: int
+    frames: int
     heard: float | None = None
     answered: float | None = None
 
@@ -76,6 +79,7 @@ class Talker(asyncio.Protocol):
         self.gaps: list[Gap] = []
         self.ready = asyncio.Event()
         """Set once the server has taken its settings."""
+        self.was_answered = asyncio.Event()
         self.lost = False
         self._recording = recording
         self._start = start
@@ -107,9 +111,9 @@ class Talker(asyncio.Protocol):
             self._began = due
         place = (self._start + self._sent) % len(self._recording.messages)
         self._transport.write(self._recording.messages[place])
-        if place in self._recording.turn_ends:
-            self.turns.append(Turn(due, self._sent))
         self._sent += 1
+        if self._recording.turns.get(place, self._sent) < self._sent:  # a turn that it spoke from the first word
+            self.turns.append(Turn(due, self._sent))
 
     def hang_up(self) -> None:
         if self._transport is not None:
@@ -162,7 +166,7 @@ class Talker(asyncio.Protocol):
     def _turn_heard(self, end_ms: int) -> None:
         """The server says that a turn has ended; if that is where it truly did, its answer is awaited."""
         turn = self.turns[-1] if self.turns else None
-        if turn is not None and abs(end_ms - (turn.frame + 1) * FRAME_SECONDS * 1000) <= MISHEARD_MS:
+        if turn is not None and abs(end_ms - turn.frames * FRAME_SECONDS * 1000) <= MISHEARD_MS:
             turn.heard = self._began + (end_ms - 1) // (FRAME_SECONDS * 1000) * FRAME_SECONDS
             self._awaited = turn
 
@@ -172,6 +176,7 @@ class Talker(asyncio.Protocol):
             self._plays_until = now
             if self._awaited is not None:
                 self._awaited.answered = now
+                self.was_answered.set()
                 self._awaited = None
         elif now > self._plays_until:
             self.gaps.append(Gap(now, now - self._plays_until))
@@ -213,7 +218,7 @@ async def crowd(host: str, port: int, recording: Recording, size: int) -> AsyncI
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             for index in range(size):
-                start = index * len(recording.messages) // size
+                start = int(index * GOLDEN * len(recording.messages)) % len(recording.messages)
                 talker = Talker(recording, start, loop.time)
                 await loop.create_connection(lambda talker=talker: talker, host, port)  # type: ignore[misc]
                 talkers.append(talker)

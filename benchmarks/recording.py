@@ -33,14 +33,16 @@ HISS = 12
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One round of talk, to be repeated for as long as a client talks. `messages` are WebSocket messages as they go
-    over the wire, one each 20 ms; `turn_ends` holds the index of each turn's last message with speech."""
+    over the wire, one each 20 ms; `turns` tells, by the index of each turn's last message with speech, how many of its
+    messages hold speech."""
 
     messages: list[bytes]
-    turn_ends: frozenset[int]
+    turns: dict[int, int]
 
 
-async def record(models: ModelStore) -> Recording:
-    """Takes a few seconds of computing. Raises ConfigError when the models are not fetched."""
+async def record(models: ModelStore, turn_seconds: float = TURN_SECONDS) -> Recording:
+    """Makes it, with turns of at least so long; takes a second of computing. Raises ConfigError when the models are not
+    fetched."""
     pcm, rate = await asyncio.to_thread(wav.read, models.path("speech-samples") / "two_cities.wav")
     vad = SileroVad(SileroVad.Options(gate=False), models)
     await vad.open()
@@ -49,22 +51,22 @@ async def record(models: ModelStore) -> Recording:
     finally:
         await vad.close()
     audio: list[Pcm] = []
-    ends: set[int] = set()
+    lengths: dict[int, int] = {}
     frames = 0
     noise = np.random.default_rng(1)
-    for speech in turns(converted(pcm, rate, RATE), probabilities):
+    for speech in turns(converted(pcm, rate, RATE), probabilities, turn_seconds):
         speaking = -(-len(speech) // FRAME)
-        ends.add(frames + speaking - 1)
+        lengths[frames + speaking - 1] = speaking
         length = round(speaking / SPEECH_SHARE)
         turn = noise.integers(-HISS, HISS, length * FRAME, dtype=np.int16, endpoint=True)
         turn[: len(speech)] += speech
         audio.append(turn)
         frames += length
     pieces = np.concatenate(audio).reshape(-1, FRAME)
-    return Recording([append(piece) for piece in pieces], frozenset(ends))
+    return Recording([append(piece) for piece in pieces], lengths)
 
 
-def turns(pcm: Pcm, probabilities: list[float]) -> list[Pcm]:
+def turns(pcm: Pcm, probabilities: list[float], seconds: float) -> list[Pcm]:
     """The speech of each turn: phrases of the recording run together until they are long enough."""
     window = WINDOW * RATE // EAR_RATE
     found: list[Pcm] = []
@@ -74,7 +76,7 @@ def turns(pcm: Pcm, probabilities: list[float]) -> list[Pcm]:
         stop = 0 if probability >= VOICE else stop + 1
         if stop == 0 or (turn and stop <= LONGEST_STOP):
             turn.append(pcm[index * window : (index + 1) * window])
-        elif stop == LONGEST_STOP + 1 and len(turn) * window >= TURN_SECONDS * RATE:
+        elif stop == LONGEST_STOP + 1 and len(turn) * window >= seconds * RATE:
             found.append(np.concatenate(turn[:-LONGEST_STOP]))
             turn = []
     return found

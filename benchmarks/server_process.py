@@ -75,7 +75,8 @@ async def scripted_server(core: int | None = None, profile: Path | None = None) 
                 url = json.loads(await line_of(process, START_SECONDS))["url"]
             except (RuntimeError, TimeoutError):
                 log.seek(0)
-                raise RuntimeError(f"the server did not start:\n{log.read()[-2000:].decode(errors='replace')}") from None
+                last_words = log.read()[-2000:].decode(errors="replace")
+                raise RuntimeError(f"the server did not start:\n{last_words}") from None
             yield ServerProcess(process, url)
         finally:
             await stop(process)

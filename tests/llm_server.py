@@ -126,8 +126,8 @@ class ScriptedLlm:
         body, client = await request.json(), request.client
         assert client is not None
         async with self._changed:
-            self._changed.notify_all()
             self.requests.append(Recorded(body, dict(request.headers), body["messages"], client.port))
+            self._changed.notify_all()
         if callable(self._script):
             reply = self._script(body["messages"])
         else:

@@ -17,7 +17,9 @@ START_SECONDS = 60.0
 async def running(settings: Settings, engines: Engines) -> AsyncIterator[tuple[VoiceServer, str]]:
     """The server and its WebSocket base URL such as `ws://127.0.0.1:4711`."""
     voice = VoiceServer(settings, engines)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # With the protocol named asyncio turns Nagle's algorithm off, as it does for a port that it opens itself.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
         server = make_server(voice)
         serving = asyncio.create_task(server.serve([listener]))
         try:

@@ -74,6 +74,16 @@ async def test_streams_an_answer_in_order_with_its_usage() -> None:
         }
 
 
+async def test_extra_headers_win() -> None:
+    async with talking(["Hi."], api_key="sk-1", extra_headers={"authorization": "Key 2", "X-Org": "o"}) as (
+        llm,
+        server,
+    ):
+        await answer(llm)
+        assert server.requests[0].headers["authorization"] == "Key 2"
+        assert server.requests[0].headers["x-org"] == "o"
+
+
 async def test_the_request_may_limit_the_answer() -> None:
     async with talking(["Hi."], max_tokens=50) as (llm, server):
         await answer(llm)
@@ -331,6 +341,7 @@ async def test_openai_itself_wants_a_key() -> None:
         {"base_url": "http://[::1"},
         {"api_key": "密钥"},
         {"extra_headers": {"x": "a\nb"}},
+        {"extra_headers": {"ö": "a"}},
         {"max_tokens": 0},
         {"modle": "m"},
     ],

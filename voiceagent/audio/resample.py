@@ -20,6 +20,7 @@ from voiceagent.audio.pcm import Pcm, silence
 
 Latency = Literal["low", "quality"]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 ZEROS = 16
 """Zero crossings of the windowed sinc on each side; the filter holds back so many samples of the lower rate."""
@@ -30,8 +31,18 @@ KAISER_BETA = 7.0
 CUTOFF = 0.92
 """Where the filter falls to a half, as a share of what the lower rate can carry."""
 
+TAP_BITS = 24
+"""The filter's taps are multiples of 2 ** -TAP_BITS: that alters the sound by less than -140 dB."""
+
+BLOCK = 8
+"""So many times `up` outputs are computed by one row of a matrix product. A frame of 20 ms at 24 kHz takes 5 µs then;
+4 and 16 are no quicker."""
+
+LONGEST = 48_000
+"""Inputs taken at a time, to bound the memory that a long push needs."""
+
 MAX_PHASES = 8
-"""The FIR filter costs one small product a phase. 8, 12, 24, 32 and 48 kHz need 1 to 4 phases to reach 16 kHz;
+"""The FIR filter is as large as it has phases. 8, 12, 24, 32 and 48 kHz need 1 to 4 phases to reach 16 kHz;
 rates such as 44.1 kHz need 160 and are left to soxr."""
 
 
@@ -53,7 +64,7 @@ class Resampler:
 
     def push(self, pcm: Pcm) -> Pcm:
         """Take more input; return the output that it completes, which may be none."""
-        return pcm if self._filter is None else to_pcm(self._filter.push(pcm.astype(np.float32)))
+        return pcm if self._filter is None else to_pcm(self._filter.push(pcm))
 
     def flush(self) -> Pcm:
         """The input is over: return the rest, so that the output is as long as the input. A new stream may follow."""
@@ -64,8 +75,8 @@ class Soxr:
     def __init__(self, rate_in: int, rate_out: int, quality: Literal["LQ", "HQ"]) -> None:
         self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality=quality)
 
-    def push(self, samples: Floats) -> Floats:
-        output: Floats = self._stream.resample_chunk(samples)
+    def push(self, samples: Pcm) -> Floats:
+        output: Floats = self._stream.resample_chunk(samples.astype(np.float32))
         return output
 
     def flush(self) -> Floats:
@@ -79,61 +90,84 @@ class ShortFir:
 
     Output sample k lies at input time k * down / up. The sinc's arms reach `half` input samples to both sides, so that
     output is there as soon as `half` more samples of input are.
+
+    BLOCK * up outputs are one row of a product of matrices. It is exact, and so does not depend on the order in which
+    its terms are added: 16-bit samples times taps of TAP_BITS bits fit into the 53 bits of a float64.
     """
 
     def __init__(self, up: int, down: int) -> None:
         self._up, self._down = up, down
-        self._phases = phases(up, down)
-        self._taps = self._phases.shape[1]
+        self._filters = filters(up, down)
+        self._taps = taps_of(up, down)
         self._restart()
 
     def _restart(self) -> None:
-        self._input = np.zeros(self._taps // 2 - 1, np.float32)
-        """What the next output may still need; before the stream there is silence."""
-        self._next = 0
-        """Where the next output lies, in 1 / up samples of `_input` from its first possible place."""
+        self._input: Doubles = np.zeros(self._taps // 2 - 1)
+        """What the next outputs may still need; before the stream there is silence. It begins where an output lies on
+        an input sample, as every `up`th does."""
+        self._skip = 0
+        """Outputs from there on that were already given, less than `up`."""
         self._taken = 0
         self._given = 0
 
-    def push(self, samples: Floats) -> Floats:
+    def push(self, samples: Pcm) -> Doubles:
+        pieces = [self._push(samples[start : start + LONGEST]) for start in range(0, len(samples), LONGEST)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate((*pieces, np.zeros(0)))
+
+    def _push(self, samples: Pcm) -> Doubles:
         self._taken += len(samples)
-        self._input = np.concatenate((self._input, samples))
-        complete = len(self._input) - self._taps + 1
-        count = max(0, -(-(complete * self._up - self._next) // self._down))
-        output = np.empty(count, np.float32)
-        for first in range(min(self._up, count)):
-            start, phase = divmod(self._next + first * self._down, self._up)
-            rows = -(-(count - first) // self._up)
-            output[first :: self._up] = np.einsum("ij,j->i", self._spans(start, rows), self._phases[phase])
-        used, self._next = divmod(self._next + count * self._down, self._up)
-        self._input = self._input[used:].copy()
-        self._given += count
+        span, width = self._filters.shape
+        step = BLOCK * self._down
+        # Behind the input stand zeros, so that the last row has all it looks at; what it makes of them is cut off.
+        padded: Doubles = np.concatenate((self._input, samples, np.zeros(span)), dtype=np.float64)
+        size = len(padded) - span
+        complete = max(0, size - self._taps + 1)
+        outputs = max(self._skip, -(-complete * self._up // self._down))
+        item = padded.itemsize
+        rows = np.ndarray((-(-outputs // width), span), padded.dtype, padded, 0, (step * item, item))
+        output: Doubles = np.dot(rows, self._filters).ravel()[self._skip : outputs]
+        used, self._skip = divmod(outputs, self._up)
+        self._input = padded[used * self._down : size].copy()
+        self._given += len(output)
         return output
 
-    def flush(self) -> Floats:
+    def flush(self) -> Doubles:
         due = -(-self._taken * self._up // self._down) - self._given
-        rest = self.push(np.zeros(self._taps // 2, np.float32))[:due]
+        rest = self.push(silence(self._taps // 2))[:due]
         self._restart()
         return rest
 
-    def _spans(self, start: int, rows: int) -> Floats:
-        """A view of the `rows` spans of input that outputs of one phase look at, shape (rows, taps)."""
-        size = self._input.itemsize
-        shape, strides = (rows, self._taps), (self._down * size, size)
-        return np.ndarray(shape, np.float32, self._input, start * size, strides)
+
+def taps_of(up: int, down: int) -> int:
+    """Inputs that one output is made of."""
+    return 2 * math.ceil(ZEROS / min(1.0, up / down))
 
 
 @lru_cache(maxsize=32)
-def phases(up: int, down: int) -> Floats:
+def filters(up: int, down: int) -> Doubles:
+    """What each of BLOCK * up outputs takes of the inputs from the first one's first on, shape (inputs, outputs)."""
+    taps = phases(up, down)
+    outputs = BLOCK * up
+    matrix = np.zeros(((outputs - 1) * down // up + taps.shape[1], outputs))
+    for output in range(outputs):
+        start, phase = divmod(output * down, up)
+        matrix[start : start + taps.shape[1], output] = taps[phase]
+    return matrix
+
+
+def phases(up: int, down: int) -> Doubles:
     """The filter for each place an output can have between two inputs, shape (up, taps); gain 1 for a constant."""
     scale = min(1.0, up / down)
-    half = math.ceil(ZEROS / scale)
+    half = taps_of(up, down) // 2
     times = (np.arange(1 - half, half + 1) - np.arange(up)[:, np.newaxis] / up) * scale
     window = np.i0(KAISER_BETA * np.sqrt(np.clip(1.0 - (times / ZEROS) ** 2, 0.0, None)))
     taps = np.sinc(times * CUTOFF) * window
-    filters: Floats = (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
-    return filters
+    rounded: Doubles = np.rint(taps / taps.sum(axis=1, keepdims=True) * 2**TAP_BITS) / 2**TAP_BITS
+    return rounded
 
 
-def to_pcm(samples: Floats) -> Pcm:
-    return np.rint(np.clip(samples, -32768.0, 32767.0)).astype(np.int16)
+def to_pcm(samples: Floats | Doubles) -> Pcm:
+    """Rounded and clipped. The samples given are used up."""
+    np.rint(samples, out=samples)
+    np.maximum(samples, -32768.0, out=samples)
+    return np.minimum(samples, 32767.0, out=samples).astype(np.int16)

@@ -42,6 +42,11 @@ LlmEvent = TextDelta | Completed
 
 
 class LlmEngine(Protocol):
+    @property
+    def talk_tokens(self) -> int | None:
+        """How many tokens of conversation a prompt may hold, known once open; None where the engine sets no limit."""
+        ...
+
     async def open(self) -> None:
         """Load or connect, and warm up. Raises ConfigError when something is missing, naming the mend."""
         ...

@@ -68,6 +68,8 @@ class OpenAILlmOptions(BaseModel):
     @field_validator("extra_headers")
     @classmethod
     def _fit_headers(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if not all(name.isascii() and name.isprintable() and name for name in value):
+            raise ValueError("has a name that cannot be sent in an HTTP header")
         return {name: SecretStr(_header_value(secret)) for name, secret in value.items()}
 
 
@@ -86,15 +88,20 @@ class OpenAILlm:
         self._dialect = Dialect()
         self._client: httpx.AsyncClient | None = None
 
+    @property
+    def talk_tokens(self) -> None:
+        """The endpoint's own business; `[memory] tokens` is the limit."""
+        return None
+
     async def open(self) -> None:
         """Make the client and warm up the connection. An endpoint that is down now only costs a line in the log."""
         options = self._options
         if options.api_key is None and self._url.host == httpx.URL(OPENAI_URL).host:
             raise ConfigError("[llm] api_key is missing: set it or OPENAI_API_KEY, or choose another [llm] engine")
-        headers = {"Accept-Encoding": "identity"}  # compression would hold tokens back
-        headers |= {name: secret.get_secret_value() for name, secret in options.extra_headers.items()}
+        headers = httpx.Headers({"Accept-Encoding": "identity"})  # compression would hold tokens back
         if options.api_key is not None:
-            headers.setdefault("Authorization", f"Bearer {options.api_key.get_secret_value()}")
+            headers["Authorization"] = f"Bearer {options.api_key.get_secret_value()}"
+        headers.update({name: secret.get_secret_value() for name, secret in options.extra_headers.items()})
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout),
@@ -112,8 +119,7 @@ class OpenAILlm:
         self, request: LlmRequest, extra_body: Mapping[str, JsonValue] = MappingProxyType({})
     ) -> AsyncGenerator[LlmEvent, None]:
         """Stream one answer; `<think>` blocks and reasoning deltas are left out. `extra_body` is for this request what
-        the option of that name is for all. Closing the generator ends the HTTP
-        stream at once. Raises EngineError (stage "llm")."""
+        the option of that name is for all. Closing the generator ends the HTTP stream at once. Raises EngineError."""
         answer = Answer()
         deadline = time.monotonic() + self._options.first_token_seconds
         with _as_engine_errors():

@@ -1,8 +1,8 @@
 """The prompt of a reply, built from what was said: pure functions, no I/O.
 
-The parts stand in the order in which they change, so that an endpoint's prompt cache keeps its worth: the instructions,
-then earlier talks (fixed for a talk), then a line on what fell out of this talk, then its latest turns. Turns are
-dropped in blocks, because each drop makes the endpoint read everything after that line anew.
+The parts stand in the order in which they change, so that an endpoint's prompt cache keeps its worth: the system
+message with the instructions and earlier talks is the same all through a talk; a line on what fell out stands before
+the oldest turn that is kept. Turns are dropped in blocks, because each drop makes the endpoint read all turns anew.
 """
 
 import re
@@ -48,14 +48,16 @@ def build(
     if token_budget < LEAST_BUDGET or turn_limit < 1:
         raise ValueError(f"a prompt needs a budget of {LEAST_BUDGET} tokens and one turn")
     talks = _earlier_talks(earlier, token_budget // 4)
-    room = token_budget - estimate_tokens(talks) - MESSAGE_TOKENS - 1  # 1 for the blank lines between the parts
+    room = token_budget - estimate_tokens(talks) - MESSAGE_TOKENS - 2  # 2 for what stands between the parts
     blocks = _by_turn(_merged(turns))
     dropped = _how_many_to_drop(blocks, turn_limit, room, token_budget // 8)
     summary = _summary(blocks[:dropped], token_budget // 8)
     kept = [message for block in blocks[dropped:] for message in block]
     if dropped == len(blocks) - 1:
         kept = _fitted(kept, room - estimate_tokens(summary))
-    system = "\n\n".join(part for part in (instructions.strip(), talks, summary) if part)
+    if summary:
+        kept[0] = Message(kept[0].role, f"({summary})\n{kept[0].content}")
+    system = "\n\n".join(part for part in (instructions.strip(), talks) if part)
     return (Message("system", system), *kept) if system else tuple(kept)
 
 

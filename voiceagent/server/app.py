@@ -109,7 +109,7 @@ class VoiceServer:
     async def _healthz(self, request: Request) -> Response:
         """200 only when a talk could begin now."""
         if self._shared is None:
-            return JSONResponse({"status": "loading"}, 503)
+            return JSONResponse({"status": "loading" if self.failure is None else "failed"}, 503)
         if self.admission.draining:
             return JSONResponse({"status": "draining", "sessions": self.admission.sessions}, 503)
         return JSONResponse({"status": "ok", "sessions": self.admission.sessions})
@@ -150,6 +150,8 @@ class VoiceServer:
             self.admission.check_origin(headers.get("origin"))
             key_name = self.admission.identify(headers.get("authorization"), websocket.scope["subprotocols"])
             shared = self._shared
+            if self.failure is not None:
+                raise Denied(503, "server_failed", "the engines could not be loaded")
             if shared is None:
                 raise Denied(503, "server_loading", "the engines are still loading", retry_after=2)
             with self.admission.seat(key_name), self.metrics.sessions.track_inprogress():

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from voiceagent.errors import Refused
+from voiceagent.errors import EngineError, Refused
 from voiceagent.protocols.base import Action, Ask, Close, EndReason, Frame, Send, WireProtocol
 from voiceagent.server.metrics import Metrics
 from voiceagent.server.outbox import Outbox
@@ -21,6 +21,10 @@ GOODBYE_SECONDS = 1.0
 """How long last words and the closing handshake may take: firmware never answers a Close frame."""
 BIG_FRAME = 256 * 1024
 """Bytes above which a message is parsed in a thread: 256 kB take about 1 ms, 16 MB would hold the loop for 60."""
+TURN_BYTES = 64 * 1024
+"""Bytes of messages after which the reader lets others run: those that wait are taken without a pause otherwise."""
+MESSAGE_BYTES = 1024
+"""What a message costs by itself, as bytes: ten thousand tiny ones in a burst must not fill the outbox with answers."""
 
 
 class Ending(Exception):
@@ -64,6 +68,10 @@ class Connection:
             ending = Ending(1000)
         except* Ending as endings:
             ending = next(error for error in endings.exceptions if isinstance(error, Ending))
+        except* EngineError as failures:
+            error = next(leaves(failures))
+            log.error("session %s: %s %s: %s", self._session.id, error.stage, error.code, error)
+            ending = self._ending("internal_error")
         except* Exception:
             log.exception("session %s: internal error", self._session.id)
             ending = self._ending("internal_error")
@@ -86,6 +94,7 @@ class Connection:
     async def _read(self) -> None:
         await self._session.ready.wait()
         self._act(self._protocol.start())
+        taken = 0
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -95,6 +104,10 @@ class Connection:
                 self._act(self._protocol.receive(frame))
             else:
                 self._act(await asyncio.to_thread(self._protocol.receive, frame))
+            taken += MESSAGE_BYTES + len(frame)
+            if taken > TURN_BYTES:
+                taken = 0
+                await asyncio.sleep(0)
 
     async def _write(self) -> None:
         while True:
@@ -113,13 +126,13 @@ class Connection:
         for action in actions:
             match action:
                 case Send(frame):
-                    self._outbox.put(frame)
+                    self._tell(frame)
                 case Ask(command, ref):
                     try:
                         self._session.execute(command)
                     except Refused as refused:
                         for frame in self._protocol.refuse(refused, ref):
-                            self._outbox.put(frame)
+                            self._tell(frame)
                 case Close(code, reason):
                     raise Ending(code, reason)
 
@@ -130,7 +143,12 @@ class Connection:
             self._outbox.drop_audio(event.reply_id)
         audio_of = event.reply_id if isinstance(event, ReplyAudio) else None
         for frame in self._protocol.encode(event):
-            self._outbox.put(frame, audio_of)
+            self._tell(frame, audio_of)
+
+    def _tell(self, frame: Frame, audio_of: str | None = None) -> None:
+        self._outbox.put(frame, audio_of)
+        if self._outbox.overflowed:  # the writer may be waiting for the client's socket just now
+            self.stop("too_slow")
 
     # -- the socket -------------------------------------------------------------------------------------------------
 
@@ -162,3 +180,12 @@ class Connection:
                 await self._websocket.close(ending.code, ending.reason)
         except (TimeoutError, Gone, WebSocketDisconnect, RuntimeError):
             pass
+
+
+def leaves(group: BaseExceptionGroup[EngineError]) -> Iterator[EngineError]:
+    """The errors themselves, out of groups within groups."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error

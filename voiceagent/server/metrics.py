@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from voiceagent.session.events import Event, ReplyDone, Speculated, SpeechStarted, TranscriptFailed, TurnTimed
+from voiceagent.session.events import AudioCommitted, Event, ReplyDone, Speculated, TranscriptFailed, TurnTimed
 from voiceagent.session.timeline import PARTS
 
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -21,7 +21,7 @@ class Metrics:
         self.loop_lag = Gauge(
             "voiceagent_loop_lag_seconds", "Longest delay of the event loop lately", registry=registry
         )
-        self._turns = Counter("voiceagent_turns_total", "The user's turns", registry=registry)
+        self._turns = Counter("voiceagent_turns_total", "The user's spoken turns", registry=registry)
         self._replies = Counter(
             "voiceagent_replies_total",
             "The agent's replies, by how they ended",
@@ -54,7 +54,7 @@ class Metrics:
     def observe(self, event: Event) -> None:
         """Count what a session tells."""
         match event:
-            case SpeechStarted():
+            case AudioCommitted():
                 self._turns.inc()
             case TranscriptFailed(code=code):
                 self._errors.labels(code).inc()

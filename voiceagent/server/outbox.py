@@ -7,34 +7,43 @@ from voiceagent.protocols.base import Frame
 
 MAX_FRAMES = 2000
 """Messages that may wait for a client that does not read. Audio is paced: one that reads has one or two waiting."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes (or characters) that may wait, unless it is a single message: a client may ask for its own large items again."""
 
 
 class Outbox:
     def __init__(self) -> None:
         self._frames: deque[tuple[Frame, str | None]] = deque()
+        self._size = 0
         self._filled = asyncio.Event()
         self.overflowed = False
         """The client has stopped reading: the connection is to be ended."""
 
     def put(self, frame: Frame, audio_of: str | None = None) -> None:
         """Send this next; `audio_of` is the reply whose audio it is."""
-        if len(self._frames) >= MAX_FRAMES:
+        if len(self._frames) >= MAX_FRAMES or (self._frames and self._size + len(frame) > MAX_BYTES):
             self.overflowed = True
         else:
             self._frames.append((frame, audio_of))
+            self._size += len(frame)
         self._filled.set()
 
     def drop_audio(self, reply_id: str) -> None:
         """Not one sample more of this reply."""
         if any(audio_of == reply_id for _, audio_of in self._frames):
             self._frames = deque(entry for entry in self._frames if entry[1] != reply_id)
+            self._size = sum(len(frame) for frame, _ in self._frames)
 
     async def get(self) -> Frame | None:
         """The next message, or None once the outbox has overflowed."""
         while not self._frames and not self.overflowed:
             self._filled.clear()
             await self._filled.wait()
-        return None if self.overflowed else self._frames.popleft()[0]
+        if self.overflowed:
+            return None
+        frame, _ = self._frames.popleft()
+        self._size -= len(frame)
+        return frame
 
     @property
     def empty(self) -> bool:

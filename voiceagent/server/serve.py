@@ -9,7 +9,9 @@ from types import FrameType
 
 import uvicorn
 
+from voiceagent.errors import ConfigError
 from voiceagent.server.app import VoiceServer
+from voiceagent.server.sockets import HttpConnection, WebSocketConnection
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class DrainingServer(uvicorn.Server):
     def url(self) -> str:
         """Where OpenAI Realtime clients connect, once started."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
         return f"{'wss' if self._voice.settings.server.tls_cert else 'ws'}://{host}:{port}/v1/realtime"
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -63,33 +66,49 @@ def make_server(voice: VoiceServer) -> DrainingServer:
         voice.app,
         host=settings.host,
         port=settings.port,
-        ws="websockets-sansio",
+        ws=WebSocketConnection,
         ws_max_size=voice.settings.limits.message_bytes,
         ws_ping_interval=20,
         ws_ping_timeout=None,  # pings keep middle boxes awake; a client that does not answer them is not ended for it
         ws_per_message_deflate=False,
-        http="h11",
+        http=HttpConnection,
         lifespan="on",
         log_config=None,
+        log_level="warning",  # below it the websockets library logs headers, and with them keys
         access_log=False,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
         timeout_graceful_shutdown=5,
     )
+    try:
+        config.load()
+    except OSError as error:
+        raise ConfigError(f"[server] tls_cert, tls_key: {error.strerror or error}") from None
     return DrainingServer(config, voice)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError when the address is taken, unknown or not allowed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"[server] cannot listen on {host}, port {port}: {error.strerror or error}") from None
 
 
 async def serve(voice: VoiceServer, on_ready: Callable[[str], None]) -> None:
     """Serve until told to stop. `on_ready` is told the URL once the engines are loaded.
     Raises what loading them raised, ConfigError above all."""
     server = make_server(voice)
+    listener = listen(voice.settings.server.host, voice.settings.server.port)
     helpers = [
         asyncio.create_task(server.drain_when_asked(), name="drain"),
         asyncio.create_task(server.announce(on_ready), name="announce"),
     ]
     try:
-        await server.serve()
+        await server.serve([listener])
     finally:
+        listener.close()
         for helper in helpers:
             helper.cancel()
     if voice.failure is not None:

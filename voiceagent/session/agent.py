@@ -2,6 +2,7 @@
 
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 
 from voiceagent.audio.playout import Playout
 from voiceagent.errors import EngineError, Refused
@@ -44,9 +45,11 @@ class Agent:
         user_item_id: str | None = None,
         user_text: str = "",
         failure: EngineError | None = None,
+        after: Callable[[], Awaitable[None]] | None = None,
     ) -> Reply:
         """Begin to make a reply that nobody hears until it is released. `user_text` is a turn that is not yet in the
-        conversation; with `failure` the reply is the apology for it."""
+        conversation; with `failure` the reply is the apology for it. `after` is waited for before the prompt is built
+        and may raise EngineError: what the user has said may still be on its way."""
         talk = self._talk
         options, engines, settings = talk.options, talk.shared.engines, talk.shared.settings
         plan = ReplyPlan(
@@ -74,6 +77,7 @@ class Agent:
             deadlines=settings.deadlines,
             host=self,
             failure=failure,
+            prompt=None if after is None else self._later_prompt(request, after),
         )
         reply.start(talk.tasks)
         return reply
@@ -92,9 +96,21 @@ class Agent:
 
     def played(self, item_id: str, audio_end_ms: int) -> None:
         """The client tells how far it played a reply: what was heard, better known than by the playout clock."""
+        for reply in self._replies:
+            if reply.plan.item_id == item_id:
+                reply.reported = audio_end_ms / 1000
         spoken = self._spoken.get(item_id)
         if spoken is not None:
             self._talk.set_text(item_id, spoken.heard(audio_end_ms / 1000), complete=False)
+
+    def _later_prompt(
+        self, request: CreateReply, after: Callable[[], Awaitable[None]]
+    ) -> Callable[[], Awaitable[tuple[Message, ...]]]:
+        async def prompt() -> tuple[Message, ...]:
+            await after()
+            return self._prompt(request, "")
+
+        return prompt
 
     def _prompt(self, request: CreateReply, user_text: str) -> tuple[Message, ...]:
         talk, memory = self._talk, self._talk.shared.settings.memory
@@ -107,7 +123,7 @@ class Agent:
             talk.remembrance.earlier if request.input is None else (),
             turns,
             turn_limit=memory.turns,
-            token_budget=memory.tokens,
+            token_budget=min(memory.tokens, talk.shared.engines.llm.talk_tokens or memory.tokens),
         )
 
     # -- called by replies ------------------------------------------------------------------------------------------

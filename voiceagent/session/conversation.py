@@ -8,12 +8,17 @@ from voiceagent.session.items import Item, ItemStatus, Part
 
 MAX_ITEMS = 2000
 """Items kept of one talk; beyond it the oldest go. Far above what any prompt holds."""
+MAX_ITEM_CHARS = 100_000
+"""Characters of one item: an hour and a half of speech."""
+MAX_CHARS = 1_000_000
+"""Characters of all items; beyond it the oldest go. It bounds the memory of a talk and the time a prompt takes."""
 
 
 class Conversation:
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._order: list[str] = []
+        self._chars = 0
 
     def __contains__(self, item_id: str) -> bool:
         return item_id in self._items
@@ -35,14 +40,19 @@ class Conversation:
             raise Refused(
                 "item_create_invalid_previous_item_id", f"there is no item with id '{after}'", "previous_item_id"
             )
+        if size(item) > MAX_ITEM_CHARS:
+            message = f"an item holds at most {MAX_ITEM_CHARS} characters"
+            raise Refused("string_above_max_length", message, "item.content")
         position = len(self._order)
         if after is not None:
             position = 0 if after == "root" else self._order.index(after) + 1
         self._order.insert(position, item.id)
         self._items[item.id] = item
-        if len(self._order) > MAX_ITEMS:
-            del self._items[self._order.pop(0)]
-        return self.before(item.id)
+        self._chars += size(item)
+        previous = self.before(item.id)
+        while len(self._order) > MAX_ITEMS or self._chars > MAX_CHARS:
+            self._chars -= size(self._items.pop(self._order.pop(0)))
+        return previous
 
     def before(self, item_id: str) -> str | None:
         """The id of the item before this one, None for the first."""
@@ -57,7 +67,7 @@ class Conversation:
 
     def remove(self, item_id: str) -> None:
         self.get(item_id, "item_delete_invalid_item_id")
-        del self._items[item_id]
+        self._chars -= size(self._items.pop(item_id))
         self._order.remove(item_id)
 
     def set_text(
@@ -68,5 +78,12 @@ class Conversation:
         if item is None:
             return None
         parts = (replace(item.parts[0], text=text), *item.parts[1:]) if item.parts else (Part(kind, text),)
-        self._items[item_id] = replace(item, parts=parts, status=status)
-        return self._items[item_id]
+        changed = replace(item, parts=parts, status=status)
+        self._chars += size(changed) - size(item)
+        self._items[item_id] = changed
+        return changed
+
+
+def size(item: Item) -> int:
+    """Characters of its content."""
+    return sum(len(part.text) for part in item.parts)

@@ -20,6 +20,8 @@ PIECE = EAR_RATE // 10
 """Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
 BACKLOG_SECONDS = 330.0
 """Audio that may wait to be heard: the largest single append of the Realtime protocol (15 MiB of 24 kHz PCM)."""
+LEAST_SECONDS = 0.005
+"""What an append counts at least: a million of one sample each would be a second of audio and 200 MB."""
 PAUSE_MS = 160
 """Silence after which recognition is finished ahead, in case the turn is over: longer than the gaps inside words."""
 PARTIAL_SECONDS = 0.4
@@ -97,10 +99,13 @@ class Listener:
         self._new_id = new_id
         self._deadline = deadline
         self._max_turn = int(max_turn_seconds * EAR_RATE)
-        # Bounded by `_backlog` seconds, not by entries: a client may send frames of any length.
+        # Bounded by `_backlog` seconds, of which every entry counts some: a client may send frames of any length.
         self._inbox: asyncio.Queue[Audio | Commit | Clear] = asyncio.Queue()
         self._backlog = 0.0
         self._uncommitted_ms = 0.0
+        self._commits_waiting = 0
+        self._caught_up = asyncio.Event()
+        self._caught_up.set()
         self._resampler = Resampler(EAR_RATE, EAR_RATE, "low")
         self._rate = EAR_RATE
         self._position = 0
@@ -126,9 +131,10 @@ class Listener:
     def feed(self, pcm: Pcm, rate: int, now: float) -> None:
         """Take more of the user's audio. Raises Refused when far more waits than could be heard in time."""
         seconds = len(pcm) / rate
-        if self._backlog + seconds > BACKLOG_SECONDS:
+        cost = max(seconds, LEAST_SECONDS)
+        if self._backlog + cost > BACKLOG_SECONDS:
             raise Refused("input_audio_buffer_overflow", "audio arrives faster than it can be heard; send slower")
-        self._backlog += seconds
+        self._backlog += cost
         self._uncommitted_ms += seconds * 1000
         self._inbox.put_nowait(Audio(pcm, rate, now))
 
@@ -140,12 +146,23 @@ class Listener:
                 f"the buffer holds {self._uncommitted_ms:.0f} ms of audio, at least {MIN_COMMIT_MS} ms are needed",
             )
         self._uncommitted_ms = 0.0
+        self._commits_waiting += 1
+        self._caught_up.clear()
         self._inbox.put_nowait(Commit(self._new_id("item")))
 
     def clear(self) -> None:
         """Forget the audio since the last turn."""
         self._uncommitted_ms = 0.0
         self._inbox.put_nowait(Clear())
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit still waits behind the audio before it."""
+        return self._commits_waiting > 0
+
+    async def caught_up(self) -> None:
+        """Wait until no commit waits."""
+        await self._caught_up.wait()
 
     @property
     def utterance(self) -> Utterance | None:
@@ -160,8 +177,9 @@ class Listener:
             while True:
                 match await self._inbox.get():
                     case Audio(pcm, rate, arrived):
-                        await self._hear(self._at_ear_rate(pcm, rate), arrived)
-                        self._backlog = max(0.0, self._backlog - len(pcm) / rate)
+                        for start in range(0, len(pcm), rate):  # a second at a time: resampling holds the loop
+                            await self._hear(self._at_ear_rate(pcm[start : start + rate], rate), arrived)
+                        self._backlog = max(0.0, self._backlog - max(len(pcm) / rate, LEAST_SECONDS))
                     case Commit(item_id):
                         self._commit(item_id)
                     case Clear():
@@ -262,7 +280,12 @@ class Listener:
     def _commit(self, item_id: str) -> None:
         if self._utterance is None:
             self._begin(0, item_id)
+        utterance = self._require()
+        utterance.confirmed = utterance.by_hand = True
         self._end(self._position)
+        self._commits_waiting -= 1
+        if not self._commits_waiting:
+            self._caught_up.set()
 
     def _end(self, end: int) -> None:
         """Hand the turn on. Its audio is not given to the next one."""

@@ -5,9 +5,9 @@ prepared: no event leaves, so it can be thrown away as if it had never been.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from voiceagent.audio.pcm import Pcm
 from voiceagent.audio.playout import Playout
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import EngineError, Stage
-from voiceagent.llm.base import Completed, LlmEngine, LlmRequest, TextDelta
+from voiceagent.llm.base import Completed, LlmEngine, LlmRequest, Message, TextDelta
 from voiceagent.session.clock import now
 from voiceagent.session.events import (
     Event,
@@ -44,6 +44,11 @@ CLAUSES_AHEAD = 64
 PIECES_AHEAD = 16
 """Pieces of audio (a clause has one or a few) the voice may be ahead of the playout, so that an interrupted answer has
 cost little."""
+
+PAUSE_SECONDS = 1.0
+"""How long a pause lasts without a further sign of the user's voice: then no audio comes that could end it."""
+TICK = 1e-6
+"""Seconds that are not worth waiting for: what rounding leaves over of two equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +132,24 @@ class Reply:
         deadlines: DeadlineSection,
         host: ReplyHost,
         failure: EngineError | None = None,
+        prompt: Callable[[], Awaitable[tuple[Message, ...]]] | None = None,
     ) -> None:
-        """`failure`: the turn went wrong before there was anything to answer; the reply is the apology for it."""
+        """`failure`: the turn went wrong before there was anything to answer; the reply is the apology for it.
+        `prompt`: waits for the messages, where those of the plan are not yet all."""
         self.plan = plan
         self.timeline = Timeline()
         self.tokens = 0
         """Pieces of text the model has sent."""
         self.spoken = SpokenText()
+        self.reported: float | None = None
+        """Up to where the client says it has played it, in seconds."""
         self._llm, self._tts, self._apology = llm, tts, apology
         self._playout = playout
         self._frame = int(plan.rate * frame_seconds)
         self._deadlines = deadlines
         self._host = host
         self._failure = failure
+        self._prompt = prompt
         self._stand = Stand.PREPARING
         self._clauses: asyncio.Queue[Clause | Completed | EngineError] = asyncio.Queue(CLAUSES_AHEAD)
         self._steps: asyncio.Queue[Step] = asyncio.Queue(PIECES_AHEAD)
@@ -148,6 +158,7 @@ class Reply:
         """Set once nothing more of it will be sent."""
         self._unpaused = asyncio.Event()
         self._unpaused.set()
+        self._paused_at = 0.0
         self._fresh = True
         self._item_added = False
         self._previous_item_id: str | None = None
@@ -173,6 +184,7 @@ class Reply:
 
     def pause(self) -> None:
         """Send nothing more for now: the client falls silent when its small lead is played."""
+        self._paused_at = now()
         self._unpaused.clear()
 
     def resume(self) -> None:
@@ -230,18 +242,22 @@ class Reply:
         try:
             if self._failure is not None:
                 raise self._failure
+            request = self.plan.request
+            if self._prompt is not None:
+                request = replace(request, messages=await self._prompt())
             deadlines = (self._deadlines.llm_first_token_seconds, self._deadlines.llm_next_token_seconds)
-            async for event in within(self._llm.reply(self.plan.request), *deadlines, stage="llm"):
-                match event:
-                    case TextDelta(text) if text:
-                        self.tokens += 1
-                        self.timeline.first_token = self.timeline.first_token or now()
-                        typed = [Clause(text, "")]
-                        for clause in splitter.push(text) if self.plan.modality == "audio" else typed:
-                            self.timeline.first_clause = self.timeline.first_clause or now()
-                            await out.put(clause)
-                    case Completed():
-                        end = event
+            async with aclosing(within(self._llm.reply(request), *deadlines, stage="llm")) as events:
+                async for event in events:
+                    match event:
+                        case TextDelta(text) if text:
+                            self.tokens += 1
+                            self.timeline.first_token = self.timeline.first_token or now()
+                            typed = [Clause(text, "")]
+                            for clause in splitter.push(text) if self.plan.modality == "audio" else typed:
+                                self.timeline.first_clause = self.timeline.first_clause or now()
+                                await out.put(clause)
+                        case Completed():
+                            end = event
             if not self.tokens and isinstance(end, Completed):
                 end = EngineError("llm", "bad_response", "the model answered nothing")
         except EngineError as error:
@@ -270,8 +286,9 @@ class Reply:
         plan, seconds = self.plan, self._deadlines.tts_seconds
         request = TtsRequest(text, plan.voice, plan.language, plan.speed)
         resampler = Resampler(self._tts.sample_rate, plan.rate, latency="quality")
-        async for audio in within(self._tts.speak(request), seconds, seconds, stage="tts"):
-            await self._steps.put(Sound(resampler.push(audio.pcm), audio.words))
+        async with aclosing(within(self._tts.speak(request), seconds, seconds, stage="tts")) as pieces:
+            async for audio in pieces:
+                await self._steps.put(Sound(resampler.push(audio.pcm), audio.words))
         await self._steps.put(Sound(resampler.flush()))
 
     async def _play(self) -> None:
@@ -313,11 +330,21 @@ class Reply:
     async def _turn_to_send(self) -> None:
         """Wait until the client's lead is used up, and while the reply is paused."""
         while True:
-            await self._unpaused.wait()
+            if self.paused:
+                await self._pause()
+                continue
             wait = self._playout.wait(now())
-            if wait <= 0:
+            if wait < TICK:
                 return
             await asyncio.sleep(wait)
+
+    async def _pause(self) -> None:
+        """Wait until it is resumed, or until that is overdue."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._paused_at + PAUSE_SECONDS):
+                await self._unpaused.wait()
+        if now() >= self._paused_at + PAUSE_SECONDS:
+            self.resume()
 
     async def _apologise(self) -> None:
         if self.plan.modality != "audio":
@@ -348,6 +375,7 @@ class Reply:
 
     def _finish(self, end: Completed | EngineError) -> None:
         """All is sent."""
+        self._say()  # what the voice had no sound for
         self._stand = Stand.SENT
         self.spoken.finish()
         whole = isinstance(end, Completed) and end.reason == "stop"
@@ -397,14 +425,20 @@ class Reply:
         return Item(self.plan.item_id, "assistant", (Part(kind, text),), status)
 
     def _played(self) -> float:
-        """Seconds of it that the client has played by the playout clock; a typed reply is heard as it is sent."""
+        """Seconds of it that the client has played, by its own report or else by the playout clock; a typed reply is
+        heard as it is sent."""
         if self.plan.modality == "text":
             return float("inf")
+        if self.reported is not None:
+            return self.reported
         return min(self._sent, max(0.0, self._playout.played(now()) - self._start))
 
 
-async def within(events: AsyncGenerator[T, None], first: float, following: float, *, stage: Stage) -> AsyncIterator[T]:
-    """The generator's events, each within its deadline in seconds. Raises EngineError "timeout" past it."""
+async def within(
+    events: AsyncGenerator[T, None], first: float, following: float, *, stage: Stage
+) -> AsyncGenerator[T, None]:
+    """The generator's events, each within its deadline in seconds. Raises EngineError "timeout" past it. Whoever stops
+    half-way closes it (`aclosing`), or the engine's own generator would be ended by the garbage collector."""
     async with aclosing(events):
         seconds = first
         while True:

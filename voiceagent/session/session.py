@@ -89,7 +89,7 @@ class Session:
         talk, limits = self._talk, self._talk.shared.settings.limits
         last_moment = now() + limits.session_seconds
         while now() < last_moment:
-            if self._agent.current is not None or self._listener.utterance is not None:
+            if self._agent.current is not None:
                 talk.touch()
             idle_left = talk.active_at + limits.idle_seconds - now()
             if idle_left <= 0:
@@ -103,10 +103,13 @@ class Session:
         match command:
             case cmd.AppendAudio(pcm, rate):
                 self._listener.feed(pcm, rate, now())
+                if talk.options.turn is None:  # nobody else looks whether there is a voice in it
+                    talk.touch()
                 return
             case cmd.Configure(options):
                 talk.options = options
                 self._listener.configure(options)
+                self._turns.discard()
             case cmd.CommitAudio():
                 self._listener.commit()
             case cmd.ClearAudio():
@@ -114,16 +117,19 @@ class Session:
                 talk.emit(AudioCleared())
             case cmd.CreateItem(item, previous_item_id):
                 talk.add(item if item.id else replace(item, id=talk.new_id("item")), previous_item_id)
+                self._turns.discard()
             case cmd.RetrieveItem(item_id):
                 talk.emit(ItemRetrieved(talk.conversation.get(item_id, "item_retrieve_invalid_item_id")))
             case cmd.DeleteItem(item_id):
                 talk.conversation.remove(item_id)
                 talk.remembrance.forget(item_id)
                 talk.emit(ItemDeleted(item_id))
+                self._turns.discard()
             case cmd.TruncateItem(item_id, audio_end_ms):
                 talk.conversation.get(item_id, "item_truncate_invalid_item_id")
                 self._agent.played(item_id, audio_end_ms)
                 talk.emit(ItemTruncated(item_id, audio_end_ms))
+                self._turns.discard()
             case cmd.CreateReply():
                 self._create_reply(command)
             case cmd.CancelReply(reply_id):
@@ -133,7 +139,13 @@ class Session:
     def _create_reply(self, command: cmd.CreateReply) -> None:
         if self._agent.answering is not None:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
-        self._agent.release(self._agent.prepare(command))
+        wait = self._listener.committing or self._turns.understanding
+        self._agent.release(self._agent.prepare(command, after=self._understood if wait else None))
+
+    async def _understood(self) -> None:
+        """Wait for the words of all that was committed. Raises EngineError when the last turn has none."""
+        await self._listener.caught_up()
+        await self._turns.understood()
 
     def _cancel_reply(self, reply_id: str | None) -> None:
         reply = self._agent.answering

@@ -45,6 +45,8 @@ class Turns:
         self._preparing: asyncio.Task[None] | None = None
         self._prepared: Prepared | None = None
         self._speculations = 0
+        self._unknown: list[asyncio.Future[EngineError | None]] = []
+        """Turns that are over and whose words are still to come: then None, or why there are none."""
 
     # -- the floor --------------------------------------------------------------------------------------------------
 
@@ -73,12 +75,12 @@ class Turns:
         if utterance.confirmed:
             utterance.anticipate()
             self._speculate(utterance)
-        elif self._agent.current is not None:
-            self._agent.current.resume()
+        else:
+            self._resume()
 
     def voice_resumed(self, utterance: Utterance) -> None:
         utterance.goes_on()
-        self._discard()
+        self.discard()
 
     def words_so_far(self, utterance: Utterance, text: str) -> None:
         if utterance.confirmed:
@@ -87,14 +89,20 @@ class Turns:
     def dropped(self, utterance: Utterance) -> None:
         """The client does not want what it said to count."""
         self._heard = None
-        self._discard()
+        self.discard()
         utterance.close()
+        self._resume()
 
     def _give_floor(self, utterance: Utterance, turn: TurnOptions) -> None:
-        utterance.confirmed = True
+        utterance.confirmed = utterance.announced = True
         self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
         if turn.interrupt_reply:
             self._agent.stop("turn_detected")
+
+    def _resume(self) -> None:
+        """It was nothing: what paused for it goes on."""
+        if self._agent.current is not None:
+            self._agent.current.resume()
 
     # -- a reply made ahead -----------------------------------------------------------------------------------------
 
@@ -115,8 +123,8 @@ class Turns:
             reply = self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, user_text=text)
             self._prepared = Prepared(text, reply)
 
-    def _discard(self) -> None:
-        """The user goes on: what was prepared was never there."""
+    def discard(self) -> None:
+        """The user goes on, or the talk is not what it was when the answer was begun: there never was one."""
         if self._preparing is not None:
             self._preparing.cancel()
             self._preparing = None
@@ -128,7 +136,7 @@ class Turns:
     def _take_prepared(self, text: str) -> Reply | None:
         """The reply that was made ahead, if it answers these words."""
         if self._prepared is None or self._prepared.text != text:
-            self._discard()
+            self.discard()
             return None
         reply, self._prepared = self._prepared.reply, None
         self._talk.emit(Speculated(used=True, tokens=0))
@@ -140,18 +148,37 @@ class Turns:
         self._heard = None
         if not utterance.confirmed:  # a noise: whatever paused for it goes on
             utterance.close()
-            if self._agent.current is not None:
-                self._agent.current.resume()
+            self._resume()
             return
         talk = self._talk
-        if talk.options.turn is not None:
+        if utterance.announced:
             talk.emit(SpeechStopped(utterance.item_id, milliseconds(end)))
         talk.emit(AudioCommitted(utterance.item_id, talk.conversation.last_id))
         talk.add(Item(utterance.item_id, "user", (Part("audio", ""),)), note=False)
         utterance.committed_at = now()
-        talk.tasks.create_task(self._understand(utterance, talk.options.turn), name="understand")
+        words: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
+        self._unknown.append(words)
+        turn = None if utterance.by_hand else talk.options.turn
+        talk.tasks.create_task(self._understand(utterance, turn, words), name="understand")
 
-    async def _understand(self, utterance: Utterance, turn: TurnOptions | None) -> None:
+    @property
+    def understanding(self) -> bool:
+        """Whether the words of a turn that is over are still to come."""
+        return bool(self._unknown)
+
+    async def understood(self) -> None:
+        """Wait for the words of all turns that are over. Raises EngineError when the last of them has none."""
+        failure: EngineError | None = None
+        while self._unknown:
+            latest = self._unknown[-1]
+            await asyncio.wait([latest])
+            failure = latest.result()
+        if failure is not None:
+            raise failure
+
+    async def _understand(
+        self, utterance: Utterance, turn: TurnOptions | None, words: asyncio.Future[EngineError | None]
+    ) -> None:
         """Get the words of a finished turn, and answer."""
         talk, text, failure = self._talk, "", None
         try:
@@ -165,9 +192,12 @@ class Turns:
             talk.emit(TranscriptDone(utterance.item_id, text, utterance.seconds))
         finally:
             utterance.close()
-        prepared = self._take_prepared(text)
+        self._unknown.remove(words)
+        words.set_result(failure)
         if turn is None or not turn.create_reply or not (text or failure):
+            self.discard()
             return
+        prepared = self._take_prepared(text)
         while self._agent.answering is not None:  # one that may not be interrupted
             await self._agent.answering.done.wait()
         if self._heard is not None and self._heard.confirmed:

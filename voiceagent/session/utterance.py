@@ -25,6 +25,10 @@ class Utterance:
         self.committed_at: float | None = None
         self.confirmed = False
         """Whether the user has the floor: at once while the agent is silent, else when it is no mere noise."""
+        self.announced = False
+        """Whether the client was told that speech has started."""
+        self.by_hand = False
+        """Whether the client itself has ended the turn; it will then ask for the answer itself."""
         self._asr = asr
         self._tasks = tasks
         self._deadline = deadline
@@ -42,7 +46,7 @@ class Utterance:
         """The words so far. A failure here costs nothing: the final recognition will report it."""
         try:
             async with asyncio.timeout(self._deadline):
-                self.text = await self._asr.partial()
+                self.text = await self._asr.partial() or self.text
         except (EngineError, TimeoutError):
             pass
         return self.text

@@ -2,12 +2,14 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,11 @@ PAST = CONTEXT + WARM_UP * WINDOW
 MAX_BATCH = 32
 """Windows a batch: measured 125 µs for one alone, 58 µs each for 32, hardly less for more."""
 
+MANY_STREAMS = 8
+GATHER_SECONDS = 0.005
+"""With more than MANY_STREAMS open, batches begin at least so far apart, unless one is full. Each has a cost of its own
+(a thread to wake, a loop to wake), which 100 talks would otherwise pay a thousand times a second."""
+
 HOLD_PROBABILITY = 0.35
 """What keeps the gate open: the probability below which speech is commonly taken to have ended."""
 
@@ -53,7 +60,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One window to be judged: CONTEXT + WINDOW samples, and the stream's state before it."""
+    """Windows of one stream to be judged one after the other: the CONTEXT before the first and WINDOW samples of each,
+    and the stream's state before them. The answer is the last one's."""
 
     samples: Pcm
     state: State
@@ -86,6 +94,8 @@ class SileroVad:
         self._models = models
         self._lock = threading.Lock()
         self._waiting: deque[Job] = deque()
+        self._streams: WeakSet[SileroStream] = WeakSet()
+        self._last_batch = 0.0
         self._draining = False
         self._executor: ThreadPoolExecutor | None = None
         self._model: onnxruntime.InferenceSession | None = None
@@ -100,7 +110,9 @@ class SileroVad:
         self._executor = executor
 
     def stream(self) -> "SileroStream":
-        return SileroStream(self, self._options)
+        stream = SileroStream(self, self._options)
+        self._streams.add(stream)
+        return stream
 
     async def close(self) -> None:
         """Windows still waiting fail; a batch that is running is waited for (2 ms)."""
@@ -114,12 +126,12 @@ class SileroVad:
         self._model = None
 
     def submit(self, samples: Pcm, state: State) -> asyncio.Future[Verdict]:
-        """Have one window judged. The worker always answers, so that a deadline of the waiter's own is not needed."""
+        """Have windows judged. The worker always answers, so that a deadline of the waiter's own is not needed."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         with self._lock:
             if self._executor is None:
                 raise EngineError("vad", "failed", "the voice activity detector is not open")
-            # Bounded by the number of streams: each has at most one window waiting.
+            # Bounded by the number of streams: each has at most one job waiting.
             self._waiting.append(Job(samples, state, future))
             if not self._draining:
                 self._draining = True
@@ -142,6 +154,7 @@ class SileroVad:
     def _drain(self) -> None:
         """Run batches until nothing waits (on the worker thread)."""
         while True:
+            self._gather()
             with self._lock:
                 batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
                 if not batch:
@@ -149,11 +162,30 @@ class SileroVad:
                     return
             answers: Sequence[Answer]
             try:
-                answers = infer(self._model, [job.samples for job in batch], [job.state for job in batch])
+                answers = judge(self._model, batch)
             except Exception as error:
                 message = f"the voice activity detector failed ({type(error).__name__})"
                 answers = [EngineError("vad", "failed", message) for _ in batch]
             deliver(batch, answers)
+
+    def _gather(self) -> None:
+        """Where many talk, wait a little for more windows (on the worker thread)."""
+        if len(self._streams) > MANY_STREAMS and len(self._waiting) < MAX_BATCH:
+            time.sleep(max(0.0, self._last_batch + GATHER_SECONDS - time.monotonic()))
+        self._last_batch = time.monotonic()
+
+
+def judge(model: onnxruntime.InferenceSession, jobs: Sequence[Job]) -> list[Verdict]:
+    """Judge each job's windows: all first ones together, then all second ones, and so on."""
+    verdicts = [Verdict(0.0, job.state) for job in jobs]
+    left, place = list(range(len(jobs))), 0
+    while left:
+        samples = [jobs[index].samples[place : place + CONTEXT + WINDOW] for index in left]
+        for index, verdict in zip(left, infer(model, samples, [verdicts[index].state for index in left]), strict=True):
+            verdicts[index] = verdict
+        place += WINDOW
+        left = [index for index in left if len(jobs[index].samples) > place + CONTEXT]
+    return verdicts
 
 
 def infer(model: onnxruntime.InferenceSession, samples: Sequence[Pcm], states: Sequence[State]) -> list[Verdict]:
@@ -239,16 +271,10 @@ class SileroStream:
         return self._gate.is_open
 
     async def _judge(self) -> float:
-        while self._missed:
-            await self._run(PAST - self._missed * WINDOW)
-            self._missed -= 1
-        probability = await self._run(PAST)
-        if self._gate is not None and probability >= HOLD_PROBABILITY:
+        """Have the next window judged, and before it those that the model has missed."""
+        start = PAST - self._missed * WINDOW
+        verdict = await self._engine.submit(self._audio[start - CONTEXT : PAST + WINDOW], self._state)
+        self._state, self._missed = verdict.state, 0
+        if self._gate is not None and verdict.probability >= HOLD_PROBABILITY:
             self._gate.hold()
-        return probability
-
-    async def _run(self, start: int) -> float:
-        samples = self._audio[start - CONTEXT : start + WINDOW]
-        verdict = await self._engine.submit(samples, self._state)
-        self._state = verdict.state
         return verdict.probability

@@ -1,0 +1,96 @@
+"""uvicorn's two protocols with the bounds and deadlines they lack against clients that are broken, gone or hostile."""
+
+import asyncio
+from asyncio import TimerHandle
+from typing import Protocol, cast
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from voiceagent.server.read_ahead import ReadAhead
+
+REQUEST_SECONDS = 10.0
+"""How long a client may take for a request's head."""
+LINGER_SECONDS = 2.0
+"""How long a finished connection stays for a client that reads slowly or still sends."""
+READ_BYTES = 16 * 1024
+"""Most that is taken from a socket at once. asyncio's 256 kB hold forty thousand empty frames: 150 ms of parsing."""
+UNREAD_BYTES = 256 * 1024
+"""Pongs and the like that may wait for a client that pings and does not read."""
+
+
+class _Reading(Protocol):
+    max_size: int
+
+
+class HttpConnection(H11Protocol):
+    """A client that has not sent a whole request in REQUEST_SECONDS is let go."""
+
+    _deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own; other loops have other bounds
+            cast(_Reading, transport).max_size = READ_BYTES
+        self._await_request()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._deadline is None and self._is_waiting():
+            self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _is_waiting(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return (cycle is None or cycle.response_complete) and self.transport.get_protocol() is self
+
+    def _await_request(self) -> None:
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self._is_waiting():
+            self.transport.abort()
+
+
+class WebSocketConnection(ReadAhead):
+    """Whatever the client does or omits, the socket is gone LINGER_SECONDS after the conversation."""
+
+    _lingering: TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.parser_exc is None:  # what follows a broken frame is thrown away
+            super().data_received(data)
+
+    def handle_ping(self) -> None:
+        if self.transport.is_closing():
+            return
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
+            self.transport.abort()
+
+    def handle_parser_exception(self) -> None:
+        """Tell the client what was wrong with its frame. Closing at once, while it still sends, would reset the
+        connection, and the client would never read the reason."""
+        close = self.conn.close_sent
+        assert close is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        if not self.disconnected:  # closing alone waits until the client has read everything
+            self._lingering = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._lingering is not None:
+            self._lingering.cancel()

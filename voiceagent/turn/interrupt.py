@@ -1,0 +1,335 @@
+"""Does this voice take the floor from the agent? Decided in two steps: pause at once, be sure a little later.
+
+At the first sign of a voice the reply pauses, which is a matter of sending nothing more. While the voice goes on, the
+reply stays paused and there is time: is it clear and near enough to be a person's, is it the agent's own echo, do its
+words want an answer, is it long? Then the interruption is confirmed, or the reply goes on from where it stopped.
+
+Pure: fed window by window, with the recogniser's words whenever they come. The windows are the clock, so the same audio
+and the same words at the same windows give the same decisions at any speed.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.turn.backchannel import Meaning, meaning, repeats
+from voiceagent.turn.echo import EchoTracker
+from voiceagent.turn.interrupt_settings import InterruptSettings, Manner, Phase
+from voiceagent.turn.interrupt_voice import Sound, Usual, Voice, sound
+from voiceagent.vad.base import WINDOW
+from voiceagent.vad.segmenter import ONSET_SPAN, PAUSE_WINDOWS, Onset, Pause, Segmenter
+
+WINDOW_MS = WINDOW * 1000 // EAR_RATE
+
+
+class Action(Enum):
+    NOTHING = auto()
+    PAUSE = auto()
+    """Send nothing more of the reply, for now."""
+    CONFIRM = auto()
+    """The user has the floor: end the reply, tell the client to flush."""
+    RESUME = auto()
+    """It was no interruption: go on from the sample where the reply stopped, and forget what was heard."""
+
+
+class Ask(Enum):
+    """What the caller is to get from the recogniser, for the audio since the voice's onset, and hand to `words`."""
+
+    NOTHING = auto()
+    PARTIAL = auto()
+    """The words so far."""
+    FINAL = auto()
+    """The words of the voice that has just ended, all of them."""
+
+
+class Reason(Enum):
+    """Why, for logs and counters."""
+
+    VOICE = "voice"
+    COMMAND = "command"
+    WORDS = "words"
+    LENGTH = "length"
+    BLIP = "blip"
+    NOISE = "noise"
+    ECHO = "echo"
+    BACKCHANNEL = "backchannel"
+    SHORT = "short"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do after a window or after words came. `reason` is there with every action."""
+
+    action: Action = Action.NOTHING
+    reason: Reason | None = None
+    ask: Ask = Ask.NOTHING
+
+
+GO_ON = Step()
+
+
+ASR_MS = 96
+"""So long before a decision the words for it are asked for: a short partial takes Moonshine 60 to 90 ms."""
+
+ASK_AGAIN_MS = 384
+"""Between two requests for words."""
+
+BLIP_MS = 160
+"""A voice that was over sooner holds no word; the recogniser is not asked."""
+
+ANSWER_MS = 480
+"""The last words are waited for so long; then it is decided without them."""
+
+RELATIVE_DB = 12.0
+"""A user whose own voice is thin or dull is judged by that: so far below it, it is another's."""
+
+FAINTER_DB = 15.0
+"""So far below the user's usual level a voice is another's."""
+
+OTHER_SPAN, OTHER_WINDOWS = 8, 3
+"""Somebody else than the echo is heard when so many of the last windows are louder than it explains. Measured, echo
+alone is in 5 % of its windows."""
+
+
+class Stand(Enum):
+    QUIET = auto()
+    WATCHED = auto()
+    """Paused, the voice goes on."""
+    ENDED = auto()
+    """Paused, the voice is over, its last words are awaited."""
+    IGNORED = auto()
+    """Decided: not an interruption, though it may go on."""
+    ECHOING = auto()
+    """Decided: the agent's own voice; somebody else's may come on top."""
+    TAKEN = auto()
+    """Decided: the user has the floor."""
+
+
+class Interrupter:
+    """One conversation's judge. Feed it every window, also while the agent is silent; give it words when it asks."""
+
+    def __init__(self, settings: InterruptSettings | None = None) -> None:
+        self._settings = settings or InterruptSettings()
+        self._segmenter = Segmenter(self._settings.threshold)
+        self._echo = EchoTracker()
+        self._excess: deque[float | None] = deque(maxlen=OTHER_SPAN)
+        self._lately: deque[Sound] = deque(maxlen=ONSET_SPAN)
+        self._usual = Usual()
+        self._phase = Phase.SILENT
+        self._voice: Voice | None = None
+        self._stand = Stand.QUIET
+        self._meaning = Meaning.NOTHING
+        self._asked_ms = 0
+        self._waited_ms = 0
+        self._noise_level: float | None = None
+        self._noise_left = 0
+
+    @property
+    def usual(self) -> Usual:
+        """What is known of this user's voice."""
+        return self._usual
+
+    # -- input ------------------------------------------------------------------------------------------------------
+
+    def hear(self, probability: float, window: Pcm, phase: Phase, played: Pcm | None = None) -> Step:
+        """Take the next WINDOW samples of the microphone at 16 kHz with the detector's probability.
+
+        `played`: what the client played in that time by the playout clock, at 16 kHz and as long; None when it played
+        nothing or that is not known.
+        """
+        heard = sound(probability, window)
+        self._noise_left -= 1
+        if self._noise_left <= 0:
+            self._noise_level = None
+        self._excess.append(self._echo.hear(window, played))
+        self._lately.append(heard)
+        event = self._segmenter.push(probability)
+        ended = self._follow(event, heard)
+        self._phase = phase
+        if phase in (Phase.SILENT, Phase.PROTECTED):
+            return self._rest(ended)
+        if isinstance(event, Pause):
+            return self._over()
+        if self._stand is Stand.ENDED and self._segmenter.speaking:
+            self._stand = Stand.WATCHED
+        match self._stand:
+            case Stand.QUIET if self._voice is not None:
+                return self._begin()
+            case Stand.WATCHED:
+                return self._watch()
+            case Stand.ENDED:
+                return self._wait()
+            case Stand.ECHOING if self._is_other():
+                self._voice = Voice(self._lately)
+                return self._begin()
+        return GO_ON
+
+    def words(self, text: str, *, final: bool, spoken: str = "") -> Step:
+        """Take the words that were asked for. `spoken`: the reply's text of the last seconds, to know an echo by."""
+        if self._voice is None or self._stand not in (Stand.WATCHED, Stand.ENDED):
+            return GO_ON
+        if repeats(text, spoken):
+            return self._ignore(Reason.ECHO)
+        self._meaning = meaning(text, cut=not final)
+        if self._stand is Stand.WATCHED:
+            return self._judge(self._voice)
+        return self._conclude(self._voice) if final else GO_ON
+
+    def release(self) -> None:
+        """The floor was given or taken back by something else, such as the client: judge the next voice afresh."""
+        self._stand = Stand.TAKEN if self._segmenter.speaking else Stand.QUIET
+
+    # -- the voice --------------------------------------------------------------------------------------------------
+
+    def _follow(self, event: Onset | Pause | None, heard: Sound) -> Voice | None:
+        """Keep the account of the voice; returns the one that has just ended."""
+        match event:
+            case Onset(sample) if self._stand is not Stand.ENDED or self._voice is None:
+                windows = (self._segmenter.sample - sample) // WINDOW
+                self._voice = Voice(list(self._lately)[-windows:])
+                return None
+            case Pause() if self._stand not in (Stand.WATCHED, Stand.ENDED):
+                ended, self._voice = self._voice, None
+                self._stand = Stand.QUIET
+                return ended
+        if self._voice is not None and self._segmenter.speaking:
+            self._voice.add(heard)
+        return None
+
+    def _rest(self, ended: Voice | None) -> Step:
+        """Nothing is to be decided. A voice still in doubt has the floor if the agent is silent now."""
+        silent = self._phase is Phase.SILENT
+        if silent and ended is not None and ended.clear >= self._settings.clear:
+            self._usual.learn(ended)
+        if self._stand not in (Stand.WATCHED, Stand.ENDED):
+            return GO_ON
+        self._settle(Stand.TAKEN)
+        return Step(Action.CONFIRM if silent else Action.RESUME, Reason.VOICE)
+
+    # -- deciding ---------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> Step:
+        self._meaning, self._asked_ms = Meaning.NOTHING, 0
+        if self._is_echo():
+            self._stand = Stand.ECHOING
+            return GO_ON
+        self._stand = Stand.WATCHED
+        return Step(Action.PAUSE, Reason.VOICE)
+
+    def _watch(self) -> Step:
+        assert self._voice is not None
+        if self._is_echo():
+            return self._ignore(Reason.ECHO, Stand.ECHOING)
+        step = self._judge(self._voice)
+        milliseconds = self._voice.windows * WINDOW_MS
+        first = self._manner.words_ms - ASR_MS
+        if step is GO_ON and milliseconds >= max(first, self._asked_ms + ASK_AGAIN_MS):
+            self._asked_ms = milliseconds
+            return Step(ask=Ask.PARTIAL)
+        return step
+
+    def _judge(self, voice: Voice) -> Step:
+        """The voice goes on: is it surely an interruption?"""
+        milliseconds, manner = voice.windows * WINDOW_MS, self._manner
+        said = self._meaning
+        if manner.answers and said is Meaning.BACKCHANNEL:
+            said = Meaning.WORDS
+        if self._is_doubtful(voice):
+            if milliseconds < manner.doubtful_ms:
+                return GO_ON
+            return self._confirm(Reason.WORDS) if said is Meaning.WORDS else self._ignore(Reason.NOISE)
+        match said:
+            case Meaning.COMMAND:
+                return self._confirm(Reason.COMMAND)
+            case Meaning.WORDS if milliseconds >= manner.words_ms:
+                return self._confirm(Reason.WORDS)
+            case Meaning.NOTHING if milliseconds >= manner.voice_ms:
+                return self._confirm(Reason.LENGTH)
+            case Meaning.BACKCHANNEL if milliseconds >= manner.listening_ms:
+                return self._confirm(Reason.LENGTH)
+        return GO_ON
+
+    def _over(self) -> Step:
+        """The voice has ended: was it too short to say anything? Else its words tell."""
+        if self._stand is not Stand.WATCHED or self._voice is None:
+            return GO_ON
+        if _spoken_ms(self._voice) < BLIP_MS:
+            return self._ignore(Reason.BLIP)
+        self._stand = Stand.ENDED
+        self._waited_ms = 0
+        return Step(ask=Ask.FINAL)
+
+    def _wait(self) -> Step:
+        assert self._voice is not None
+        self._waited_ms += WINDOW_MS
+        return self._conclude(self._voice) if self._waited_ms >= ANSWER_MS else GO_ON
+
+    def _conclude(self, voice: Voice) -> Step:
+        """The voice has ended and its words are known, as far as they will be."""
+        match self._meaning:
+            case Meaning.COMMAND if voice.clear >= self._settings.clear / 2:
+                return self._confirm(Reason.COMMAND)
+            case Meaning.BACKCHANNEL if self._manner.answers:
+                return self._confirm(Reason.WORDS)
+            case Meaning.BACKCHANNEL | Meaning.NOTHING:
+                return self._ignore(Reason.BACKCHANNEL if self._meaning is Meaning.BACKCHANNEL else Reason.NOISE)
+        if self._is_doubtful(voice):
+            return self._ignore(Reason.NOISE)
+        if _spoken_ms(voice) < self._manner.short_ms:
+            return self._ignore(Reason.SHORT)
+        if voice.hum < self._below(self._settings.hum_db, self._usual.hum):
+            return self._ignore(Reason.BACKCHANNEL)
+        return self._confirm(Reason.WORDS)
+
+    def _confirm(self, reason: Reason) -> Step:
+        self._settle(Stand.TAKEN)
+        return Step(Action.CONFIRM, reason)
+
+    def _ignore(self, reason: Reason, stand: Stand = Stand.IGNORED) -> Step:
+        if reason is Reason.NOISE and self._voice is not None:
+            level = self._voice.level
+            self._noise_level = level if self._noise_level is None else max(level, self._noise_level)
+            self._noise_left = 312
+        self._settle(stand)
+        return Step(Action.RESUME, reason)
+
+    def _settle(self, stand: Stand) -> None:
+        going_on = self._segmenter.speaking
+        self._stand = stand if going_on else Stand.QUIET
+        if not going_on:
+            self._voice = None
+
+    # -- signs ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _manner(self) -> Manner:
+        return self._settings.manner(self._phase)
+
+    def _is_doubtful(self, voice: Voice) -> bool:
+        """Whether it may be a noise, a loudspeaker, or someone far away."""
+        settings, usual = self._settings, self._usual
+        return (
+            voice.clear < settings.clear
+            or voice.body < self._below(settings.thin_db, usual.body)
+            or (usual.level is not None and voice.level < usual.level - FAINTER_DB)
+            or (self._noise_level is not None and voice.level < self._noise_level + settings.louder_db)
+        )
+
+    @staticmethod
+    def _below(limit: float, usual: float | None) -> float:
+        return limit if usual is None else min(limit, usual - RELATIVE_DB)
+
+    def _is_echo(self) -> bool:
+        """Whether the echo explains all that is heard."""
+        return sum(excess is not None for excess in self._excess) == OTHER_SPAN and not self._is_other()
+
+    def _is_other(self) -> bool:
+        """Whether somebody else is heard above the echo."""
+        limit = self._settings.echo_db
+        return sum(excess is not None and excess > limit for excess in self._excess) >= OTHER_WINDOWS
+
+
+def _spoken_ms(voice: Voice) -> int:
+    """How long a voice was that has ended: the quiet by which its end was known does not count."""
+    return (voice.windows - PAUSE_WINDOWS + 1) * WINDOW_MS

@@ -1,0 +1,72 @@
+"""How hard the agent is to interrupt, in each phase of its reply."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+
+class Phase(Enum):
+    """What the agent is doing while the window is heard."""
+
+    SILENT = auto()
+    """The floor is the user's. Nothing is decided; how this user sounds is learned."""
+    THINKING = auto()
+    """The turn is over, the reply is being prepared, nothing of it has been heard."""
+    FIRST_WORDS = auto()
+    """The reply has just begun."""
+    SPEAKING = auto()
+    LAST_WORDS = auto()
+    """Less than a second of the whole reply is left: whoever speaks now, answers it."""
+    PROTECTED = auto()
+    """A reply that is not to be interrupted: nothing pauses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How hard the agent is to interrupt in one phase: milliseconds that a voice must go on to be confirmed.
+
+    `words_ms`: a clear voice that says something. `voice_ms`: a clear voice of which no words are known.
+    `listening_ms`: a clear voice with nothing but backchannels. `doubtful_ms`: what may be noise or a loudspeaker, if
+    there are words in it. `short_ms`: below it, a voice that has ended counts only if it was a command.
+    `answers`: backchannels count as words.
+    """
+
+    words_ms: int = 704
+    voice_ms: int = 1216
+    listening_ms: int = 2016
+    doubtful_ms: int = 2496
+    short_ms: int = 448
+    answers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptSettings:
+    """A manner for each phase. `threshold` is the detector's probability that counts as voice; `clear` the share of
+    sure windows, `thin_db` the body and `hum_db` the brightness that tell voices apart (see `interrupt_voice`);
+    `faint_dbfs` the level below which a voice is far away, as long as the user's own is not known; `echo_db` how much
+    louder than the echo explains somebody else must be.
+
+    Tuned on half the speakers of recorded commands, turns and residual echo; `python -m benchmarks.barge_in` measures
+    them on the other half.
+    """
+
+    thinking: Manner = field(default_factory=lambda: Manner(256, 384, 1216, 1504, 192))
+    first_words: Manner = field(default_factory=lambda: Manner(608, 1024, 1600, 3008, 384))
+    speaking: Manner = field(default_factory=Manner)
+    last_words: Manner = field(default_factory=lambda: Manner(384, 704, 704, 1504, 192, answers=True))
+    threshold: float = 0.5
+    clear: float = 0.85
+    thin_db: float = -18.0
+    hum_db: float = -18.0
+    louder_db: float = 6.0
+    echo_db: float = 7.0
+
+    def manner(self, phase: Phase) -> Manner:
+        match phase:
+            case Phase.THINKING:
+                return self.thinking
+            case Phase.FIRST_WORDS:
+                return self.first_words
+            case Phase.SPEAKING | Phase.PROTECTED:
+                return self.speaking
+            case Phase.LAST_WORDS | Phase.SILENT:
+                return self.last_words

@@ -1,0 +1,150 @@
+"""How a voice sounds, from its 32 ms windows: whether it is a person near the microphone or something else.
+
+Four measures, each with a plain reason:
+
+- *clear*: the detector is sure of nearly every window of a person's voice; of residual echo, music or a crowd it is
+  sure of some. Measured over 704 ms on recorded speech, 95 % of voices near the microphone had at least 82 % of their
+  windows above 0.9.
+- *body*: the energy below 300 Hz beside that up to 1 kHz. A chest has it, a small loudspeaker does not: 98 % of the
+  voices measured lie above -14 dB, what a loudspeaker left after an echo canceller mostly below -25 dB.
+- *hum*: the energy above 1 kHz beside that below. With the mouth closed ("mm-hmm") hardly any gets out.
+- *level*: how loud it is.
+
+A telephone cuts off all below 300 Hz, and rooms and microphones differ; so body, hum and level are judged beside this
+user's own voice once it is known.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.vad.base import WINDOW
+from voiceagent.vad.segmenter import PAUSE_WINDOWS
+
+SURE = 0.9
+"""The probability from which the detector is sure of a window."""
+
+RECENT = 22
+"""Windows (704 ms) over which a voice is judged clear or not."""
+
+RAMP = 2
+"""The first windows of a voice, while the detector makes up its mind, do not count in that."""
+
+LOW, MIDDLE, HIGH = (80, 300), (300, 1000), (1000, 4000)
+"""Bands in Hz. Below 80 Hz there is rumble, above 4 kHz a telephone has nothing."""
+
+
+def _rows(band: tuple[int, int]) -> slice:
+    return slice(*(math.ceil(edge * WINDOW / EAR_RATE) for edge in band))
+
+
+ROWS = tuple(_rows(band) for band in (LOW, MIDDLE, HIGH))
+TAPER: npt.NDArray[np.float64] = np.hanning(WINDOW)
+FULL_SCALE = 32768.0**2 * WINDOW * float((TAPER**2).sum()) / 2
+"""The energy of a window whose mean square is that of the loudest square wave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One window: the detector's probability and the energies in the three bands (never 0)."""
+
+    probability: float
+    low: float
+    middle: float
+    high: float
+
+    @property
+    def energy(self) -> float:
+        return self.low + self.middle + self.high
+
+
+def sound(probability: float, window: Pcm) -> Sound:
+    """Measure WINDOW samples of 16 kHz audio."""
+    power = np.abs(np.fft.rfft(window * TAPER)) ** 2
+    low, middle, high = (float(power[rows].sum()) + 1.0 for rows in ROWS)
+    return Sound(probability, low, middle, high)
+
+
+def decibels(ratio: float) -> float:
+    return 10.0 * math.log10(ratio)
+
+
+class Voice:
+    """One voice from its onset on, short gaps included."""
+
+    def __init__(self, sounds: Iterable[Sound]) -> None:
+        self._sure: deque[bool] = deque(maxlen=RECENT + PAUSE_WINDOWS)
+        self._bright: list[tuple[float, float]] = []
+        self._low = self._middle = self._energy = 0.0
+        self.windows = 0
+        for heard in sounds:
+            self.add(heard)
+
+    def add(self, heard: Sound) -> None:
+        self.windows += 1
+        if self.windows > RAMP:
+            self._sure.append(heard.probability >= SURE)
+        self._low += heard.low
+        self._middle += heard.middle
+        self._energy += heard.energy
+        if self.windows <= HUM_WINDOWS:
+            self._bright.append((heard.energy, heard.high / (heard.low + heard.middle)))
+
+    @property
+    def clear(self) -> float:
+        """The share of the recent windows of which the detector is sure, 0 to 1; not counted is how it fades out."""
+        sure = list(self._sure)
+        faded = next((n for n, is_sure in enumerate(reversed(sure)) if is_sure), len(sure))
+        counted = sure[: len(sure) - min(faded, PAUSE_WINDOWS)][-RECENT:]
+        return sum(counted) / len(counted) if counted else 0.0
+
+    @property
+    def body(self) -> float:
+        """In dB; loud windows count more, so that the noise in the gaps does not."""
+        return decibels(self._low / self._middle)
+
+    @property
+    def hum(self) -> float:
+        """In dB, the median of the louder windows of its first second."""
+        floor = max(energy for energy, _ in self._bright) / 100
+        return decibels(float(np.median([ratio for energy, ratio in self._bright if energy >= floor])))
+
+    @property
+    def level(self) -> float:
+        """In dB below full scale, of the bands looked at."""
+        return decibels(self._energy / self.windows / FULL_SCALE)
+
+
+HUM_WINDOWS = 31
+"""Windows (a second) in which a hum is looked for: no "mm-hmm" lasts longer."""
+
+LEARN_WINDOWS = 16
+"""A voice shorter than that (half a second) teaches nothing about its owner."""
+
+LEARN_RATE = 0.3
+"""The weight of the newest voice beside all before."""
+
+
+class Usual:
+    """What this user's voice is like when they have the floor, a running mean over their voices, in dB."""
+
+    def __init__(self) -> None:
+        self.body: float | None = None
+        self.hum: float | None = None
+        self.level: float | None = None
+
+    def learn(self, voice: Voice) -> None:
+        if voice.windows < LEARN_WINDOWS:
+            return
+        self.body = _mix(self.body, voice.body)
+        self.hum = _mix(self.hum, voice.hum)
+        self.level = _mix(self.level, voice.level)
+
+
+def _mix(known: float | None, new: float) -> float:
+    return new if known is None else known + LEARN_RATE * (new - known)
