@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.barge_in_clips import Clip, Engines, cache_folder, recorded, speech_folder, spoken
+from benchmarks.barge_in_clips import Clip, Engines, cache_folder, in_a_room, recorded, speech_folder, spoken
 from voiceagent.asr.sherpa import SherpaAsr
 from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.models.store import ModelStore
@@ -31,8 +31,8 @@ from voiceagent.vad.silero import SileroVad
 YIELD = {"command": 0.98, "echo_residual_doubletalk": 0.95}
 CONTINUE = {"backchannel": 0.85, "noise": 0.98, "echo_residual_farend": 0.97}
 """Targets: the share of clips that stop the agent, or leave it talking."""
-OTHERS_YIELD = ("turn", "spoken_command")
-OTHERS_CONTINUE = ("spoken_backchannel",)
+OTHERS_YIELD = ("turn", "spoken_command", "room_doubletalk")
+OTHERS_CONTINUE = ("spoken_backchannel", "room_echo")
 KINDS = (*YIELD, *CONTINUE, "turn")
 
 STOP_MS = 400
@@ -76,19 +76,19 @@ async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase:
     judge = Interrupter(settings)
     outcome = Outcome(clip.name, clip.kind, clip.half, gates={ms: gate(probabilities, ms) for ms in GATES_MS})
     paused: int | None = None
-    began = 0
     answers: dict[int, tuple[str, bool]] = {}
     for index, probability in enumerate(probabilities):
         now = (index + 1) * WINDOW
         steps: list[Step] = []
         if index in answers:
             text, final = answers.pop(index)
-            steps.append(judge.words(text, final=final))
-        steps.append(judge.hear(float(probability), clip.pcm[now - WINDOW : now], phase))
+            steps.append(judge.words(text, final=final, spoken=clip.text))
+        played = None if clip.played is None else clip.played[now - WINDOW : now]
+        steps.append(judge.hear(float(probability), clip.pcm[now - WINDOW : now], phase, played))
         for step in steps:
             match step.action:
                 case Action.PAUSE:
-                    paused, began = now, now - 3 * WINDOW
+                    paused = now
                 case Action.RESUME if paused is not None:
                     outcome.pauses_ms.append(milliseconds(now - paused))
                     outcome.gaps_ms.append(milliseconds(max(0, now - paused - LEAD)))
@@ -96,14 +96,14 @@ async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase:
                     paused = None
                 case Action.CONFIRM:
                     last = now if paused is None else min(now, paused + LEAD)
-                    start = onset if onset is not None else began
+                    start = onset if onset is not None else judge.onset
                     outcome.stop_ms = milliseconds(last - start)
                     outcome.confirm_ms = milliseconds(now - start)
                     outcome.reason = step.reason.value if step.reason else ""
                     return outcome
             if step.ask is not Ask.NOTHING:
                 outcome.asked += 1
-                text = await engines.text(clip.pcm[max(0, began - PREFIX) : now])
+                text = await engines.text(clip.pcm[max(0, judge.onset - PREFIX) : now])
                 answers[index + ASR_WINDOWS] = text, step.ask is Ask.FINAL
     return outcome
 
@@ -243,7 +243,7 @@ async def run(folder: Path, settings: InterruptSettings) -> tuple[list[Outcome],
     clips, silent = recorded(folder, KINDS)
     await engines.open()
     try:
-        return [await play(clip, engines, settings) for clip in [*clips, *spoken()]], silent
+        return [await play(clip, engines, settings) for clip in [*clips, *spoken(), *in_a_room(folder)]], silent
     finally:
         await engines.close()
 

@@ -40,13 +40,17 @@ SPOKEN_COMMANDS = (
 @dataclass(frozen=True, slots=True)
 class Clip:
     """`kind` is the manifest's use; `speaker` decides the half it belongs to; `onset` is the labelled sample of the
-    user's first sound, None where nobody labelled it. Samples at EAR_RATE, silence around it included."""
+    user's first sound, None where it is not known. Samples at EAR_RATE, silence around it included."""
 
     kind: str
     name: str
     speaker: str
     pcm: Pcm
     onset: int | None = None
+    played: Pcm | None = None
+    """What the agent plays meanwhile, as long as `pcm`; None where that is not known."""
+    text: str = ""
+    """Of what the agent plays."""
 
     @property
     def half(self) -> str:
@@ -105,6 +109,43 @@ def spoken() -> list[Clip]:
                 hiss = np.random.default_rng(1).normal(0, 8, len(pcm) + BEFORE + AFTER)
                 clips.append(Clip(kind, text, f"{text} {pitch} {speed}", (surround(pcm) + hiss).astype(np.int16)))
     return clips
+
+
+def in_a_room(folder: Path) -> list[Clip]:
+    """Prompts of an agent as a loudspeaker and a microphone without echo cancelling bring them back: late by up to
+    400 ms, reverberant, 0 to 30 dB quieter. In every second a user speaks over it, 10 dB louder than that."""
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
+    prompts = [row for row in rows if row["use"] == "agent" and row["seconds"] > 4]
+    users = [row for row in rows if row["use"] == "turn" and 2 < row["seconds"] < 6]
+    chance = np.random.default_rng(7)
+    clips = []
+    for index, prompt in enumerate(prompts):
+        agent = decode(folder / prompt["file"])
+        echo = reverberate(agent, chance) * 10 ** (chance.uniform(-30, 0) / 20)
+        heard, onset = echo.copy(), None
+        if index % 2:
+            row = users[int(chance.integers(len(users)))]
+            begin = int(chance.integers(2 * EAR_RATE, 3 * EAR_RATE))
+            user = decode(folder / row["file"])[: len(heard) - begin].astype(float)
+            user *= 10**0.5 * np.std(echo) / np.std(user)
+            heard[begin : begin + len(user)] += user
+            onset = BEFORE + begin + int(row["speech_start"] * EAR_RATE)
+        heard += chance.normal(0, 8, len(heard))
+        pcm = surround(np.clip(heard, -32768, 32767).astype(np.int16))
+        kind = "room_doubletalk" if index % 2 else "room_echo"
+        clips.append(Clip(kind, prompt["file"], prompt["file"], pcm, onset, surround(agent), prompt["text"]))
+    return clips
+
+
+def reverberate(pcm: Pcm, chance: np.random.Generator) -> npt.NDArray[np.float64]:
+    """A small loudspeaker (nothing below 300 Hz), a way of 0 to 400 ms, and a room of 0.3 s."""
+    tail = chance.normal(size=3 * EAR_RATE // 10) * np.logspace(0, -3, 3 * EAR_RATE // 10)
+    tail[0] = 6.0
+    spectrum = np.fft.rfft(np.convolve(pcm.astype(float), tail / np.linalg.norm(tail))[: len(pcm)])
+    hertz = np.fft.rfftfreq(len(pcm), 1 / EAR_RATE)
+    sound = np.fft.irfft(spectrum / (1 + (300 / np.maximum(hertz, 1)) ** 4), len(pcm))
+    late = int(chance.integers(0, 400 * EAR_RATE // 1000))
+    return np.concatenate((np.zeros(late), sound))[: len(pcm)]
 
 
 def decode(path: Path) -> Pcm:

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from voiceagent import __version__, settings
-from voiceagent.errors import ConfigError
+from voiceagent.errors import VoiceagentError
 from voiceagent.memory.cli import app as memory_app
 from voiceagent.models.cli import app as models_app
 
@@ -27,14 +28,14 @@ ConfigOption = Annotated[
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """A wrong configuration is told in one line, without a traceback."""
+    """A wrong configuration, or an engine that does not start, is told in one line, without a traceback."""
     try:
         yield
-    except* ConfigError as group:
+    except* VoiceagentError as group:
         error = group.exceptions[0]
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
@@ -52,7 +53,7 @@ def main(
 def serve(
     config: ConfigOption = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = None,
 ) -> None:
     """Serve on one port until SIGTERM; then let talks finish."""
     from voiceagent.demo import LISTENING

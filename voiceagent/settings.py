@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,7 +45,13 @@ class ServerSection(Section):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     drain_seconds: Seconds = 30.0
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key are given together or not at all")
+        return self
 
 
 class AgentSection(Section):
@@ -95,10 +101,18 @@ class DeadlineSection(Section):
 
 
 class ApiKey(Section):
-    """`name` stands for the key in logs, limits and memory."""
+    """`name` stands for the key in logs, limits and memory, where a slash parts it from the user's."""
 
-    name: str
+    name: Annotated[str, Field(pattern="^[^/]+$")]
     key: SecretStr
+
+    @field_validator("key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value()
+        if not key or not all("!" <= char <= "~" for char in key):
+            raise ValueError("must be printable ASCII without spaces, and not empty")
+        return value
 
 
 class LimitSection(Section):
@@ -170,6 +184,7 @@ def load(path: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path or 'environment'}: {key}: {first['msg']}") from None
-    except ValueError as error:  # not TOML, or an environment value that is not JSON where a list is wanted
+        problem = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{path or 'environment'}: {key}: {problem.removeprefix('Value error, ')}") from None
+    except (ValueError, OSError) as error:  # not TOML, or an environment value that is not JSON where a list is wanted
         raise ConfigError(f"{path or 'environment'}: {error}") from None

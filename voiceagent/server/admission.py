@@ -44,7 +44,7 @@ class Admission:
         presented = presented_key(authorization, subprotocols).encode()
         found = None
         for known in self._limits.api_keys:  # all are compared, so that timing tells nothing
-            if hmac.compare_digest(known.key.get_secret_value().encode(), presented):
+            if presented and hmac.compare_digest(known.key.get_secret_value().encode(), presented):
                 found = known.name
         if found is None:
             raise Denied(401, "invalid_api_key", "the API key is missing or wrong")

@@ -1,16 +1,25 @@
 """How long the user must be silent before their turn counts as finished."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from voiceagent.session.options import Eagerness, TurnOptions
-
-PATIENCE_MS: dict[Eagerness, int] = {"high": 350, "auto": 500, "medium": 500, "low": 900}
-"""The silence that ends a turn when the client names none."""
+from voiceagent.turn.pause import Pause
+from voiceagent.turn.rules import RULES, Rule
 
 
 class Endpointer(Protocol):
+    """Says when a silence is the end of a turn. Without state and clock: the same pause, the same answer."""
+
+    def wait_ms(self, pause: Pause) -> int:
+        """How long the silence has to be in all, in milliseconds, for the turn to be over, by what is known of it now.
+        Asked when a pause begins to count (after some 160 ms) and again whenever more is known: words, a model's
+        answer. The newest answer holds, even when that silence is over already."""
+        ...
+
     def silence_ms(self, text: str) -> int:
-        """The silence in milliseconds that ends the turn, given the words understood so far ('' while none are)."""
+        """`wait_ms` of a pause of which only the words so far are known."""
         ...
 
 
@@ -21,7 +30,56 @@ class FixedSilence:
         if options.silence_ms is not None:
             self._silence_ms = options.silence_ms
         else:
-            self._silence_ms = configured_ms or PATIENCE_MS[options.eagerness]
+            self._silence_ms = configured_ms or PATIENCE[options.eagerness].usual_ms
+
+    def wait_ms(self, pause: Pause) -> int:
+        return self._silence_ms
 
     def silence_ms(self, text: str) -> int:
         return self._silence_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """`usual_ms` is the silence without evidence either way; no evidence brings it below `least_ms` or above `most_ms`."""
+
+    usual_ms: int
+    least_ms: int
+    most_ms: int
+
+
+PATIENCE: Mapping[Eagerness, Patience] = {
+    "high": Patience(450, 200, 1500),
+    "auto": Patience(650, 200, 2000),
+    "medium": Patience(650, 200, 2000),
+    "low": Patience(900, 300, 3000),
+}
+
+EVIDENCE_MS = 300
+"""What one unit of log-odds is worth. Pauses that speakers go on from end like radioactive decay, with a mean of 327 ms
+beyond the first 160 (measured); then the best wait falls by just that mean for each unit: where an end is e times as
+likely, waiting pays until pauses that long are e times as rare."""
+
+
+class AdaptiveSilence:
+    """Ends a turn the sooner, the more speaks for its end."""
+
+    def __init__(self, patience: Patience = PATIENCE["auto"], rules: Sequence[Rule] = RULES) -> None:
+        self._patience = patience
+        self._rules = rules
+
+    def wait_ms(self, pause: Pause) -> int:
+        evidence = sum(rule.evidence(pause) for rule in self._rules)
+        wait = self._patience.usual_ms - EVIDENCE_MS * evidence
+        return round(min(max(wait, self._patience.least_ms), self._patience.most_ms))
+
+    def silence_ms(self, text: str) -> int:
+        return self.wait_ms(Pause(text=text))
+
+
+def endpointer(options: TurnOptions, configured_ms: int = 0) -> Endpointer:
+    """The one that a client's options ask for. A silence that the client or the configuration names is obeyed to the
+    millisecond; without one it adapts."""
+    if options.silence_ms is not None or configured_ms:
+        return FixedSilence(options, configured_ms)
+    return AdaptiveSilence(PATIENCE[options.eagerness])

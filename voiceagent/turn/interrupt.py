@@ -18,7 +18,7 @@ from voiceagent.turn.echo import EchoTracker
 from voiceagent.turn.interrupt_settings import InterruptSettings, Manner, Phase
 from voiceagent.turn.interrupt_voice import Sound, Usual, Voice, sound
 from voiceagent.vad.base import WINDOW
-from voiceagent.vad.segmenter import ONSET_SPAN, PAUSE_WINDOWS, Onset, Pause, Segmenter
+from voiceagent.vad.segmenter import ONSET_SPAN, ONSET_WINDOWS, PAUSE_WINDOWS, Onset, Pause, Segmenter
 
 WINDOW_MS = WINDOW * 1000 // EAR_RATE
 
@@ -75,6 +75,9 @@ ASR_MS = 96
 ASK_AGAIN_MS = 384
 """Between two requests for words."""
 
+HINT_MS = 160
+"""A hint that has not become a voice by then is none. A client with a lead of 240 ms does not even hear the pause."""
+
 BLIP_MS = 160
 """A voice that was over sooner holds no word; the recogniser is not asked."""
 
@@ -94,6 +97,8 @@ alone is in 5 % of its windows."""
 
 class Stand(Enum):
     QUIET = auto()
+    HINTED = auto()
+    """Paused for what may become a voice."""
     WATCHED = auto()
     """Paused, the voice goes on."""
     ENDED = auto()
@@ -104,6 +109,9 @@ class Stand(Enum):
     """Decided: the agent's own voice; somebody else's may come on top."""
     TAKEN = auto()
     """Decided: the user has the floor."""
+
+
+PAUSED = (Stand.HINTED, Stand.WATCHED, Stand.ENDED)
 
 
 class Interrupter:
@@ -122,13 +130,18 @@ class Interrupter:
         self._meaning = Meaning.NOTHING
         self._asked_ms = 0
         self._waited_ms = 0
-        self._noise_level: float | None = None
-        self._noise_left = 0
+        self._onset = 0
 
     @property
     def usual(self) -> Usual:
         """What is known of this user's voice."""
         return self._usual
+
+    @property
+    def onset(self) -> int:
+        """The sample, counted from the first window heard, at which the latest voice began. The recogniser is to hear
+        from 300 ms before it: words begin softly."""
+        return self._onset
 
     # -- input ------------------------------------------------------------------------------------------------------
 
@@ -139,9 +152,6 @@ class Interrupter:
         nothing or that is not known.
         """
         heard = sound(probability, window)
-        self._noise_left -= 1
-        if self._noise_left <= 0:
-            self._noise_level = None
         self._excess.append(self._echo.hear(window, played))
         self._lately.append(heard)
         event = self._segmenter.push(probability)
@@ -154,8 +164,13 @@ class Interrupter:
         if self._stand is Stand.ENDED and self._segmenter.speaking:
             self._stand = Stand.WATCHED
         match self._stand:
-            case Stand.QUIET if self._voice is not None:
+            case Stand.QUIET | Stand.HINTED if self._voice is not None:
                 return self._begin()
+            case Stand.QUIET if self._is_hint() and not self._is_echo():
+                self._stand, self._waited_ms = Stand.HINTED, 0
+                return Step(Action.PAUSE, Reason.VOICE)
+            case Stand.HINTED:
+                return self._wait_for_voice()
             case Stand.WATCHED:
                 return self._watch()
             case Stand.ENDED:
@@ -186,6 +201,7 @@ class Interrupter:
         """Keep the account of the voice; returns the one that has just ended."""
         match event:
             case Onset(sample) if self._stand is not Stand.ENDED or self._voice is None:
+                self._onset = sample
                 windows = (self._segmenter.sample - sample) // WINDOW
                 self._voice = Voice(list(self._lately)[-windows:])
                 return None
@@ -202,20 +218,29 @@ class Interrupter:
         silent = self._phase is Phase.SILENT
         if silent and ended is not None and ended.clear >= self._settings.clear:
             self._usual.learn(ended)
-        if self._stand not in (Stand.WATCHED, Stand.ENDED):
+        if self._stand not in PAUSED:
             return GO_ON
+        heard = self._stand is not Stand.HINTED
         self._settle(Stand.TAKEN)
-        return Step(Action.CONFIRM if silent else Action.RESUME, Reason.VOICE)
+        return Step(Action.CONFIRM if silent and heard else Action.RESUME, Reason.VOICE)
 
     # -- deciding ---------------------------------------------------------------------------------------------------
 
     def _begin(self) -> Step:
         self._meaning, self._asked_ms = Meaning.NOTHING, 0
+        paused = self._stand is Stand.HINTED
         if self._is_echo():
             self._stand = Stand.ECHOING
-            return GO_ON
+            return Step(Action.RESUME, Reason.ECHO) if paused else GO_ON
         self._stand = Stand.WATCHED
-        return Step(Action.PAUSE, Reason.VOICE)
+        return GO_ON if paused else Step(Action.PAUSE, Reason.VOICE)
+
+    def _wait_for_voice(self) -> Step:
+        self._waited_ms += WINDOW_MS
+        if self._waited_ms < HINT_MS:
+            return GO_ON
+        self._stand = Stand.QUIET
+        return Step(Action.RESUME, Reason.BLIP)
 
     def _watch(self) -> Step:
         assert self._voice is not None
@@ -287,10 +312,6 @@ class Interrupter:
         return Step(Action.CONFIRM, reason)
 
     def _ignore(self, reason: Reason, stand: Stand = Stand.IGNORED) -> Step:
-        if reason is Reason.NOISE and self._voice is not None:
-            level = self._voice.level
-            self._noise_level = level if self._noise_level is None else max(level, self._noise_level)
-            self._noise_left = 312
         self._settle(stand)
         return Step(Action.RESUME, reason)
 
@@ -306,6 +327,9 @@ class Interrupter:
     def _manner(self) -> Manner:
         return self._settings.manner(self._phase)
 
+    def _is_hint(self) -> bool:
+        return sum(heard.probability >= self._settings.hint for heard in self._lately) >= ONSET_WINDOWS
+
     def _is_doubtful(self, voice: Voice) -> bool:
         """Whether it may be a noise, a loudspeaker, or someone far away."""
         settings, usual = self._settings, self._usual
@@ -313,7 +337,6 @@ class Interrupter:
             voice.clear < settings.clear
             or voice.body < self._below(settings.thin_db, usual.body)
             or (usual.level is not None and voice.level < usual.level - FAINTER_DB)
-            or (self._noise_level is not None and voice.level < self._noise_level + settings.louder_db)
         )
 
     @staticmethod

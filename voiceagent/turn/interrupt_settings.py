@@ -33,14 +33,15 @@ class Manner:
     words_ms: int = 704
     voice_ms: int = 1216
     listening_ms: int = 2016
-    doubtful_ms: int = 2496
+    doubtful_ms: int = 2016
     short_ms: int = 448
     answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptSettings:
-    """A manner for each phase. `threshold` is the detector's probability that counts as voice; `clear` the share of
+    """A manner for each phase. `hint` is the detector's probability that is reason enough to
+    pause, `threshold` the one that counts as voice; `clear` the share of
     sure windows, `thin_db` the body and `hum_db` the brightness that tell voices apart (see `interrupt_voice`);
     `faint_dbfs` the level below which a voice is far away, as long as the user's own is not known; `echo_db` how much
     louder than the echo explains somebody else must be.
@@ -53,11 +54,11 @@ class InterruptSettings:
     first_words: Manner = field(default_factory=lambda: Manner(608, 1024, 1600, 3008, 384))
     speaking: Manner = field(default_factory=Manner)
     last_words: Manner = field(default_factory=lambda: Manner(384, 704, 704, 1504, 192, answers=True))
+    hint: float = 0.3
     threshold: float = 0.5
-    clear: float = 0.85
-    thin_db: float = -18.0
+    clear: float = 0.7
+    thin_db: float = -14.0
     hum_db: float = -18.0
-    louder_db: float = 6.0
     echo_db: float = 7.0
 
     def manner(self, phase: Phase) -> Manner:
