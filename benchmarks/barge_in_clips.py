@@ -115,17 +115,17 @@ def in_a_room(folder: Path) -> list[Clip]:
     """Prompts of an agent as a loudspeaker and a microphone without echo cancelling bring them back: late by up to
     400 ms, reverberant, 0 to 30 dB quieter. In every second a user speaks over it, 10 dB louder than that."""
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
-    prompts = [row for row in rows if row["use"] == "agent" and row["seconds"] > 4]
+    prompts = [row for row in rows if row["use"] == "agent" and row["seconds"] > 2]
     users = [row for row in rows if row["use"] == "turn" and 2 < row["seconds"] < 6]
     chance = np.random.default_rng(7)
     clips = []
-    for index, prompt in enumerate(prompts):
+    for index, prompt in enumerate([prompt for prompt in prompts for _ in range(2)]):
         agent = decode(folder / prompt["file"])
         echo = reverberate(agent, chance) * 10 ** (chance.uniform(-30, 0) / 20)
         heard, onset = echo.copy(), None
         if index % 2:
             row = users[int(chance.integers(len(users)))]
-            begin = int(chance.integers(2 * EAR_RATE, 3 * EAR_RATE))
+            begin = int(chance.integers(EAR_RATE // 2, len(heard) - 3 * EAR_RATE // 2))
             user = decode(folder / row["file"])[: len(heard) - begin].astype(float)
             user *= 10**0.5 * np.std(echo) / np.std(user)
             heard[begin : begin + len(user)] += user
@@ -133,7 +133,8 @@ def in_a_room(folder: Path) -> list[Clip]:
         heard += chance.normal(0, 8, len(heard))
         pcm = surround(np.clip(heard, -32768, 32767).astype(np.int16))
         kind = "room_doubletalk" if index % 2 else "room_echo"
-        clips.append(Clip(kind, prompt["file"], prompt["file"], pcm, onset, surround(agent), prompt["text"]))
+        name = f"{prompt['file']} {index}"
+        clips.append(Clip(kind, name, name, pcm, onset, surround(agent), prompt["text"]))
     return clips
 
 

@@ -36,6 +36,9 @@ RATE = 24_000
 FRAME_SECONDS = 0.02
 """What the client's microphone sends at a time."""
 SECONDS_PER_CHAR = 0.06
+_TIME = np.arange(int(EAR_RATE * FRAME_SECONDS)) / EAR_RATE
+SPOKEN: Pcm = (900 * np.sin(2 * np.pi * np.outer((150, 500, 1500), _TIME)).sum(axis=0)).astype(np.int16)
+"""A frame of the user's voice, with the low, middle and high tones that a person's has."""
 DEADLINE = 120.0
 """Virtual seconds that anything may take."""
 APOLOGY = Apology("Sorry.", np.full(RATE // 2, 77, np.int16), RATE)
@@ -147,6 +150,8 @@ class Answer:
 class ScriptedModel:
     """Gives these answers, the last for all that follow, and keeps what it was asked."""
 
+    talk_tokens: int | None = None
+
     def __init__(self, answers: Sequence[Answer]) -> None:
         self._answers = list(answers)
         self.requests: list[LlmRequest] = []
@@ -248,7 +253,7 @@ class Bench:
         while True:
             seconds, said = self._to_say.pop(0) if self._to_say else (FRAME_SECONDS, None)
             for _ in range(round(seconds / FRAME_SECONDS)):
-                frame = np.full(int(EAR_RATE * FRAME_SECONDS), 1000 if said else 0, np.int16)
+                frame = SPOKEN if said else silence(len(SPOKEN))
                 if not self.muted:
                     self.ask(AppendAudio(frame, EAR_RATE))
                 await asyncio.sleep(FRAME_SECONDS)

@@ -123,7 +123,7 @@ async def test_ten_interruptions_in_a_row_and_what_was_heard_each_time() -> None
 async def test_two_short_turns_in_quick_succession() -> None:
     async with bench("First answer here.", "Second answer here.", words=["One.", "Two."]) as client:
         await client.turn(0.3)
-        await client.turn(0.3)
+        await client.turn(0.6)
         await client.until(ev.TranscriptDone, 2)
         await asyncio.sleep(8)
         assert client.of(ev.ReplyDone)[-1].status == "completed"

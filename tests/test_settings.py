@@ -1,5 +1,6 @@
 """The configuration: one file, the environment above it, and one clear line for everything that is wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,6 @@ KEYS = 'api_keys = [{name = "ann", key = "sk-1"}]'
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith(("VOICEAGENT_", "OPENAI_")):
             monkeypatch.delenv(name)
@@ -27,7 +26,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 def test_without_a_file_everything_has_a_default() -> None:
     settings = load()
-    assert settings == Settings()
+    assert settings.model_dump() == Settings().model_dump()
     assert settings.server.host == "127.0.0.1"
     assert settings.llm_section.engine == "embedded"
 
@@ -45,6 +44,10 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: 
 def test_an_engines_own_options_are_kept_for_it(tmp_path: Path) -> None:
     settings = load(written(tmp_path, "[llm]\nengine = 'openai'\nmodel = 'm'\nextra = {a = 1}"))
     assert settings.llm_section.with_options() == {"engine": "openai", "model": "m", "extra": {"a": 1}}
+
+
+def test_an_option_alone_is_for_the_default_engine(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "[tts]\nspeed = 2")).tts.with_options() == {"engine": "hibari", "speed": 2}
 
 
 def test_openais_own_variables_name_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +69,7 @@ def test_openais_own_variables_name_the_model(monkeypatch: pytest.MonkeyPatch) -
         ("[server]\ntls_cert = 'cert.pem'", "tls_cert and tls_key"),
         ("[server]\ndrain_seconds = 0", "server.drain_seconds: "),
         ("[deadlines]\nllm_first_token_seconds = -1", "deadlines.llm_first_token_seconds: "),
-        ("[tts]\nvoice = 'x'", "tts.engine: "),
+        ("[llm]\nmodel = 'x'", "llm.engine: "),
         ("[limits]\napi_keys = 'sk-1'", "limits.api_keys: "),
         ("[limits]\napi_keys = [{name = 'ann'}]", "limits.api_keys.0.key: "),
         ("[limits]\napi_keys = [{name = 'a/b', key = 'sk-1'}]", "limits.api_keys.0.name: "),

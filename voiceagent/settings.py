@@ -13,6 +13,7 @@ from pydantic_settings import (
 )
 
 from voiceagent.errors import ConfigError
+from voiceagent.turn.interrupt_settings import InterruptSettings
 
 Milliseconds = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -32,6 +33,12 @@ class EngineSection(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     engine: str
+
+    def __repr__(self) -> str:
+        """Without the options: a key may be among them."""
+        return f"EngineSection(engine={self.engine!r})"
+
+    __str__ = __repr__
 
     def with_options(self) -> dict[str, object]:
         return {"engine": self.engine, **(self.model_extra or {})}
@@ -64,13 +71,12 @@ class AgentSection(Section):
 
 
 class TurnSection(Section):
-    """Turn-taking. `silence_ms` 0 lets the endpointer choose; `interrupt_ms` is how long the user must speak over the
-    agent to take the floor; `speculations` is how many replies a turn may be prepared ahead and thrown away."""
+    """Turn-taking. `silence_ms` 0 lets the endpointer choose; `speculations` is how many replies a turn may be prepared
+    ahead and thrown away."""
 
     silence_ms: Milliseconds = 0
     prefix_ms: Milliseconds = 300
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    interrupt_ms: Milliseconds = 160
     speculations: Annotated[int, Field(ge=0)] = 3
     max_turn_seconds: Seconds = 60.0
 
@@ -78,7 +84,7 @@ class TurnSection(Section):
 class PlayoutSection(Section):
     """`lead_ms`: how much audio the client is given ahead of what it plays."""
 
-    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 240
+    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 180
     frame_ms: Annotated[int, Field(ge=10, le=100)] = 40
 
 
@@ -141,6 +147,7 @@ class Settings(BaseSettings):
     server: ServerSection = ServerSection()
     agent: AgentSection = AgentSection()
     turn: TurnSection = TurnSection()
+    interrupt: InterruptSettings = InterruptSettings()
     playout: PlayoutSection = PlayoutSection()
     memory: MemorySection = MemorySection()
     deadlines: DeadlineSection = DeadlineSection()

@@ -194,7 +194,7 @@ class RealtimeProtocol:
                 return self._tell_of_transcript(event) if self._options.transcribe else []
             case events.TranscriptPartial() | events.TurnTimed() | events.ReplyPlayed():
                 return self._tell_more(event) if self._wants_more else []
-            case events.Speculated():
+            case events.Speculated() | events.Interruption():
                 return []
             case events.Failed(code=code, message=message):
                 return [wire.Error(error=wire.ErrorBody("server_error", code, message))]

@@ -3,7 +3,15 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from voiceagent.session.events import AudioCommitted, Event, ReplyDone, Speculated, TranscriptFailed, TurnTimed
+from voiceagent.session.events import (
+    AudioCommitted,
+    Event,
+    Interruption,
+    ReplyDone,
+    Speculated,
+    TranscriptFailed,
+    TurnTimed,
+)
 from voiceagent.session.timeline import PARTS
 
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
@@ -34,6 +42,12 @@ class Metrics:
             "voiceagent_speculations_total",
             "Replies prepared ahead, by what became of them",
             ["outcome"],
+            registry=registry,
+        )
+        self._interruptions = Counter(
+            "voiceagent_interruptions_total",
+            "Decisions on voices while the agent talked",
+            ["action", "reason"],
             registry=registry,
         )
         self._response = Histogram(
@@ -72,6 +86,8 @@ class Metrics:
             case Speculated(used, tokens):
                 self._speculations.labels("used" if used else "thrown away").inc()
                 self._tokens.labels("thrown away").inc(tokens)
+            case Interruption(action, reason):
+                self._interruptions.labels(action, reason).inc()
             case _:
                 pass
 

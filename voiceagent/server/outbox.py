@@ -8,7 +8,7 @@ from voiceagent.protocols.base import Frame
 MAX_FRAMES = 2000
 """Messages that may wait for a client that does not read. Audio is paced: one that reads has one or two waiting."""
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes (or characters) that may wait, unless it is a single message: a client may ask for its own large items again."""
+"""Bytes (or characters) that may wait, unless it is one message: a client may ask for its own large items."""
 
 
 class Outbox:

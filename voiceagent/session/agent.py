@@ -4,12 +4,15 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from voiceagent.audio.pcm import Pcm
 from voiceagent.audio.playout import Playout
+from voiceagent.audio.reference import Reference
 from voiceagent.errors import EngineError, Refused
 from voiceagent.llm.base import LlmRequest, Message
 from voiceagent.memory import context
+from voiceagent.session.clock import now
 from voiceagent.session.commands import CreateReply
-from voiceagent.session.events import Event, ReplyReason, TurnTimed
+from voiceagent.session.events import Event, ReplyAudio, ReplyReason, TurnTimed
 from voiceagent.session.heard import SpokenText
 from voiceagent.session.items import Item
 from voiceagent.session.reply import Reply, ReplyPlan
@@ -19,12 +22,15 @@ log = logging.getLogger(__name__)
 
 REPLIES_KEPT = 8
 """Replies of which a late report of what was played is still understood."""
+LATELY_CHARS = 100
+"""About six seconds of speech: what an echo in the microphone may consist of."""
 
 
 class Agent:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
         self._playout = Playout(talk.shared.settings.playout.lead_ms / 1000)
+        self._reference = Reference()
         self._spoken: OrderedDict[str, SpokenText] = OrderedDict()
         self._replies: list[Reply] = []  # the last is the current one; one before it may still be being played
 
@@ -93,6 +99,21 @@ class Agent:
         """Not a sample more of anything."""
         for reply in list(self._replies):
             reply.cancel(reason)
+        self._reference.clear()
+
+    def playing(self, samples: int) -> Pcm | None:
+        """The last so many samples at 16 kHz that the client has played by now; None while it plays nothing."""
+        moment = now()
+        if self._playout.remaining(moment) == 0.0:
+            return None
+        return self._reference.played(self._playout.played(moment), samples)
+
+    @property
+    def lately_said(self) -> str:
+        """What the current reply has said in the last few seconds."""
+        if self.current is None:
+            return ""
+        return self.current.spoken.heard(self.current.heard_seconds)[-LATELY_CHARS:]
 
     def played(self, item_id: str, audio_end_ms: int) -> None:
         """The client tells how far it played a reply: what was heard, better known than by the playout clock."""
@@ -129,6 +150,9 @@ class Agent:
     # -- called by replies ------------------------------------------------------------------------------------------
 
     def emit(self, event: Event) -> None:
+        if isinstance(event, ReplyAudio):
+            rate = self._talk.options.output_rate
+            self._reference.sent(event.pcm, rate, self._playout.sent - len(event.pcm) / rate)
         self._talk.emit(event)
 
     def reply_item_added(self, item: Item, *, stored: bool) -> str | None:

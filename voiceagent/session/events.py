@@ -178,6 +178,15 @@ class Speculated:
 
 
 @dataclass(frozen=True, slots=True)
+class Interruption:
+    """What was decided of a voice while the agent talked, and why: it made the reply pause, took the floor, or let it
+    go on. The words are those of `turn.interrupt.Reason`."""
+
+    action: Literal["pause", "confirm", "resume"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Something of the session's own went wrong that no command asked for; the session goes on."""
 
@@ -206,5 +215,6 @@ Event = (
     | ReplyPlayed
     | TurnTimed
     | Speculated
+    | Interruption
     | Failed
 )

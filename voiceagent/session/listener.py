@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from voiceagent.asr.base import AsrEngine, AsrHint
-from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import Refused
 from voiceagent.session.options import SessionOptions
@@ -26,6 +28,8 @@ PAUSE_MS = 160
 """Silence after which recognition is finished ahead, in case the turn is over: longer than the gaps inside words."""
 PARTIAL_SECONDS = 0.4
 """Between two partial transcripts: as often as captions need."""
+UNDECIDED_MS = 800
+"""Silence after which a voice that never took the floor is forgotten: longer than the decision on its last words."""
 MIN_COMMIT_MS = 100
 """The least audio that can be committed by hand, as in the Realtime protocol."""
 
@@ -35,16 +39,16 @@ class TurnEvents(Protocol):
 
     def voice_began(self, utterance: Utterance) -> None: ...
 
-    def voice_goes_on(self, utterance: Utterance, speech_ms: int) -> None:
-        """More voice; `speech_ms` is all of this utterance's."""
+    def window(self, probability: float, window: Pcm) -> None:
+        """Each WINDOW of audio with the probability that it is speech, after what it brought about was told."""
+        ...
+
+    def voice_goes_on(self, utterance: Utterance) -> None:
+        """More voice, perhaps after a pause."""
         ...
 
     def voice_paused(self, utterance: Utterance) -> None:
         """Silence for PAUSE_MS."""
-        ...
-
-    def voice_resumed(self, utterance: Utterance) -> None:
-        """Voice again after a pause."""
         ...
 
     def words_so_far(self, utterance: Utterance, text: str) -> None: ...
@@ -112,6 +116,7 @@ class Listener:
         self._preroll: deque[Pcm] = deque()
         self._preroll_samples = 0
         self._segmenter = Segmenter()
+        self._unjudged = silence(0)
         self._paused = False
         self._utterance: Utterance | None = None
         self._speaking = asyncio.Event()
@@ -195,6 +200,8 @@ class Listener:
             utterance = self._utterance
             if utterance is None:
                 continue
+            if not utterance.confirmed:  # its words are asked for when the decision on it needs them
+                continue
             before = utterance.text
             text = await utterance.partial()
             if text != before and utterance is self._utterance:
@@ -219,8 +226,11 @@ class Listener:
             if self._options.turn is None:
                 self._hear_by_hand(piece)
             else:
+                self._unjudged = np.concatenate((self._unjudged, piece))
                 for probability in await self._vad.push(piece):
+                    window, self._unjudged = self._unjudged[:WINDOW], self._unjudged[WINDOW:]
                     self._judge(probability, arrived)
+                    self._events.window(probability, window)
             if self._utterance is not None and self._utterance.samples >= self._max_turn:
                 self._end(self._position)
 
@@ -246,15 +256,14 @@ class Listener:
         if silence_ms == 0:
             utterance.speech_samples += self._segmenter.speech_samples if isinstance(event, Onset) else WINDOW
             utterance.speech_ended_at = arrived
-            if self._paused:
-                self._paused = False
-                self._events.voice_resumed(utterance)
-            self._events.voice_goes_on(utterance, utterance.speech_samples * 1000 // EAR_RATE)
+            self._paused = False
+            self._events.voice_goes_on(utterance)
             return
         if silence_ms >= PAUSE_MS and not self._paused:
             self._paused = True
             self._events.voice_paused(utterance)
-        if silence_ms >= self._endpointer.silence_ms(utterance.text):
+        undecided = 0 if utterance.confirmed else UNDECIDED_MS
+        if silence_ms >= max(undecided, self._endpointer.silence_ms(utterance.text)):
             self._end(self._segmenter.last_speech_sample or self._position)
 
     # -- utterances -------------------------------------------------------------------------------------------------
@@ -311,6 +320,7 @@ class Listener:
     def _restart_vad(self) -> None:
         self._vad.reset()
         self._segmenter.reset(self._position)
+        self._unjudged = silence(0)
 
     def _keep_preroll(self, piece: Pcm) -> None:
         """Keep the latest audio: as much as the prefix asks, and what the detector needs to be sure of an onset."""

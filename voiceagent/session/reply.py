@@ -217,6 +217,16 @@ class Reply:
         return self._stand in (Stand.ACTIVE, Stand.SENT) and self.timeline.first_audio is not None
 
     @property
+    def left(self) -> float | None:
+        """Seconds until the client has played it to its end; None while more is to be sent."""
+        return self._playout.remaining(now()) if self._stand is Stand.SENT else None
+
+    @property
+    def heard_seconds(self) -> float:
+        """How much of it the client has played."""
+        return self._played()
+
+    @property
     def paused(self) -> bool:
         return not self._unpaused.is_set()
 

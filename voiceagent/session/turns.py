@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from voiceagent.audio.pcm import EAR_RATE
+from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.errors import EngineError
 from voiceagent.session.agent import Agent
 from voiceagent.session.clock import now
@@ -18,6 +18,7 @@ from voiceagent.session.events import (
     TranscriptFailed,
     TranscriptPartial,
 )
+from voiceagent.session.floor import Floor
 from voiceagent.session.items import Item, Part
 from voiceagent.session.options import TurnOptions
 from voiceagent.session.reply import Reply
@@ -45,6 +46,8 @@ class Turns:
         self._preparing: asyncio.Task[None] | None = None
         self._prepared: Prepared | None = None
         self._speculations = 0
+        self._pausing = False
+        self._floor = Floor(talk, agent, self._take_floor)
         self._unknown: list[asyncio.Future[EngineError | None]] = []
         """Turns that are over and whose words are still to come: then None, or why there are none."""
 
@@ -54,33 +57,31 @@ class Turns:
         self._talk.touch()
         self._heard = utterance
         self._speculations = 0
-        if self._talk.options.turn is None:
-            utterance.confirmed = True
-        elif self._agent.current is None:
-            self._give_floor(utterance, self._talk.options.turn)
-
-    def voice_goes_on(self, utterance: Utterance, speech_ms: int) -> None:
-        """While the agent talks, a voice first makes it pause; only when it lasts does the user have the floor."""
-        self._talk.touch()
+        self._pausing = False
         turn = self._talk.options.turn
-        if utterance.confirmed or turn is None:
-            return
-        reply = self._agent.current
-        if reply is None or not turn.interrupt_reply or speech_ms >= self._talk.shared.settings.turn.interrupt_ms:
-            self._give_floor(utterance, turn)
-        else:
-            reply.pause()
+        if turn is None:
+            utterance.confirmed = True
+        elif self._agent.current is None or not turn.interrupt_reply:
+            self._take_floor(utterance)
+
+    def window(self, probability: float, window: Pcm) -> None:
+        """Every window of the microphone. While the agent talks, a voice has the floor only when that is decided."""
+        self._floor.hear(probability, window, self._heard)
+
+    def voice_goes_on(self, utterance: Utterance) -> None:
+        self._talk.touch()
+        if self._pausing:
+            self._pausing = False
+            utterance.goes_on()
+            self.discard()
+        if not utterance.confirmed and self._agent.current is None:  # the agent fell silent of itself
+            self._take_floor(utterance)
 
     def voice_paused(self, utterance: Utterance) -> None:
+        self._pausing = True
         if utterance.confirmed:
             utterance.anticipate()
             self._speculate(utterance)
-        else:
-            self._resume()
-
-    def voice_resumed(self, utterance: Utterance) -> None:
-        utterance.goes_on()
-        self.discard()
 
     def words_so_far(self, utterance: Utterance, text: str) -> None:
         if utterance.confirmed:
@@ -93,11 +94,15 @@ class Turns:
         utterance.close()
         self._resume()
 
-    def _give_floor(self, utterance: Utterance, turn: TurnOptions) -> None:
+    def _take_floor(self, utterance: Utterance) -> None:
+        """The user has the floor."""
+        turn = self._talk.options.turn
         utterance.confirmed = utterance.announced = True
         self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
-        if turn.interrupt_reply:
+        if turn is not None and turn.interrupt_reply:
             self._agent.stop("turn_detected")
+        if self._pausing:
+            self.voice_paused(utterance)
 
     def _resume(self) -> None:
         """It was nothing: what paused for it goes on."""

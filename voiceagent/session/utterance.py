@@ -64,9 +64,14 @@ class Utterance:
 
     async def transcript(self) -> Transcript:
         """The words of the whole utterance. Raises EngineError, also when the recogniser takes too long."""
-        self.anticipate()
-        assert self._ahead is not None
-        result = await self._ahead
+        while True:
+            self.anticipate()
+            ahead = self._ahead
+            assert ahead is not None
+            await asyncio.wait([ahead])  # others may wait for it too: it is not cancelled along with one of them
+            if not ahead.cancelled():
+                break
+        result = ahead.result()
         if isinstance(result, EngineError):
             raise result
         self.text = result.text

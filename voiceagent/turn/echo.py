@@ -35,7 +35,7 @@ ALIKE = 0.6
 """The correlation from which the microphone hears the agent. Measured on the development clips: a user's voice alone
 beside an agent's seldom comes to 0.5 at any delay."""
 
-STEP_DB = 0.5
+STEP_DB = 0.2
 """How far a frame moves the learned gain towards itself: as a median would, whatever the outliers."""
 
 DECAY_DB = 1.5

@@ -90,7 +90,7 @@ RELATIVE_DB = 12.0
 FAINTER_DB = 15.0
 """So far below the user's usual level a voice is another's."""
 
-OTHER_SPAN, OTHER_WINDOWS = 8, 3
+OTHER_SPAN, OTHER_WINDOWS = 8, 2
 """Somebody else than the echo is heard when so many of the last windows are louder than it explains. Measured, echo
 alone is in 5 % of its windows."""
 
@@ -142,6 +142,11 @@ class Interrupter:
         """The sample, counted from the first window heard, at which the latest voice began. The recogniser is to hear
         from 300 ms before it: words begin softly."""
         return self._onset
+
+    @property
+    def deciding(self) -> bool:
+        """Whether a voice has made the reply pause and is still to be decided on."""
+        return self._stand in (Stand.WATCHED, Stand.ENDED)
 
     # -- input ------------------------------------------------------------------------------------------------------
 

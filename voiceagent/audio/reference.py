@@ -1,0 +1,45 @@
+"""What the client is playing at this moment, as far as the server knows: what an echo in its microphone looks like."""
+
+from collections import deque
+
+import numpy as np
+
+from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.resample import Resampler
+
+KEPT_SECONDS = 6.0
+"""More than any lead the client may be given: what was sent and not yet played must still be here."""
+
+
+class Reference:
+    """The latest audio that was sent, at 16 kHz, by its position in the talk (seconds of audio sent before it)."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[float, Pcm]] = deque()
+        self._resampler: Resampler | None = None
+        self._rate = 0
+
+    def sent(self, pcm: Pcm, rate: int, position: float) -> None:
+        """This was sent, and begins at this position."""
+        if self._resampler is None or rate != self._rate:
+            self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
+        self._pieces.append((position, self._resampler.push(pcm)))
+        while self._pieces[0][0] < position - KEPT_SECONDS:
+            self._pieces.popleft()
+
+    def played(self, position: float, samples: int) -> Pcm | None:
+        """The last so many samples before this position; None when they are not all known."""
+        start = position - samples / EAR_RATE
+        found: list[Pcm] = []
+        for begin, pcm in self._pieces:
+            first = round((start - begin) * EAR_RATE)
+            if first < len(pcm) and first + samples > 0:
+                found.append(pcm[max(0, first) : max(0, first + samples)])
+        joined = np.concatenate(found) if found else None
+        if joined is None or len(joined) < samples // 2:
+            return None
+        return np.pad(joined, (0, max(0, samples - len(joined))))[:samples]
+
+    def clear(self) -> None:
+        """The client threw away what it had not played."""
+        self._pieces.clear()
