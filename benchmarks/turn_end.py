@@ -2,15 +2,15 @@
 true end of speech to the decision; for a plain timer, the rules, and the rules with the Smart Turn model.
 
 Counted as the public eot-bench does: each silence that the annotation names is waited out or taken for the end, and at
-each share of turns cut off stands the delay of the setting that is quickest with no more. "through the detector" plays
-the same recordings as a session hears them, its detector's lag and errors included. The halves are by speaker; the
-weights were fitted on "tune".
+each share of turns cut off stands the delay of the setting that is quickest, in the mean, with no more. "Through the
+detector" plays the same recordings as a session hears them, with its detector's lag and errors. The halves are by
+speaker; the weights were fitted on "tune" (benchmarks/turn_end_fit.py).
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from benchmarks.barge_in_clips import speech_folder
 from benchmarks.turn_end_pauses import HeardPause, Turn, turns
 from voiceagent.audio.pcm import EAR_RATE
+from voiceagent.session.options import Eagerness
 from voiceagent.turn.endpoint import EVIDENCE_MS, PATIENCE, Patience
 from voiceagent.turn.habits import SpeakerPauses
 from voiceagent.turn.pause import Pause
@@ -31,9 +32,7 @@ SETTINGS = np.arange(100, 2400, 10)
 SHARES = (0.025, 0.05, 0.10, 0.20)
 LAG_MS = 64
 """The detector's: measured median from the annotated end of speech to the end of its last window of voice."""
-ANSWERED_MS = 256
-"""Silence at the detector by which the words and the model's answer are there, asked for at 160 ms: no earlier end."""
-RESAMPLES = 400
+RESAMPLES = 500
 WINDOW_MS = WINDOW * 1000 // EAR_RATE
 
 TARGETS = {0.05: (550, 700), 0.10: (350, 480)}
@@ -44,13 +43,13 @@ BETTER_THAN_TIMER = 0.85
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """From `start` to `end` in ms, beginning at 0 when the speech ends: negative starts are within the turn. `evidence`
-    is what the rules have at hand once they could be asked, `floor` the soonest that they can end the turn."""
+    """From `start` to `end` in ms after the end of speech, below 0 within the turn. `evidence` is what the rules make
+    of it, `lag` by how much the detector is behind."""
 
     start: float
     end: float
     evidence: float
-    floor: float
+    lag: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +59,18 @@ class Outcomes:
     cut: npt.NDArray[np.bool_]
     delay: Floats
 
-    def of(self, chosen: Sequence[int]) -> "Outcomes":
-        return Outcomes(self.cut[:, chosen], self.delay[:, chosen])
+
+Known = tuple[Turn, list[tuple[HeardPause, Pause]]]
+"""A turn, with what is known at each pause of it."""
+
+Way = Callable[[Turn, list[tuple[HeardPause, Pause]]], list[Silence]]
+"""Which silences count."""
 
 
 # -- deciding ---------------------------------------------------------------------------------------------------------
 
 
-def pauses(found: Iterable[Turn], *, talks: bool) -> Iterator[tuple[Turn, list[tuple[HeardPause, Pause]]]]:
+def pauses(found: Iterable[Turn], *, talks: bool) -> Iterator[Known]:
     """Each turn's pauses as a session would know them. With `talks` the turns of a speaker are one talk, in the order
     of their names; without, each turn is a talk of its own."""
     habits, speaker = SpeakerPauses(), ""
@@ -99,7 +102,7 @@ def as_annotated(turn: Turn, known: list[tuple[HeardPause, Pause]]) -> list[Sile
             overlap = min(end, heard.end) - max(start, heard.start)
             if overlap > shared:
                 shared, at_hand = overlap, evidence(pause)
-        silences.append(Silence((start - turn.end) * 1000, (end - turn.end) * 1000, at_hand, ANSWERED_MS + LAG_MS))
+        silences.append(Silence((start - turn.end) * 1000, (end - turn.end) * 1000, at_hand, LAG_MS))
     return silences
 
 
@@ -110,7 +113,7 @@ def through_detector(turn: Turn, known: list[tuple[HeardPause, Pause]]) -> list[
             (heard.start - turn.end) * 1000,
             np.inf if index == len(known) - 1 else (heard.end - turn.end) * 1000,
             evidence(pause),
-            ANSWERED_MS,
+            0.0,
         )
         for index, (heard, pause) in enumerate(known)
     ]
@@ -137,7 +140,7 @@ def waits(patience: Patience | None, silence: Silence) -> Floats:
     if patience is None:
         return SETTINGS.astype(np.float64)
     asked = SETTINGS - EVIDENCE_MS * silence.evidence
-    return np.maximum(np.clip(asked, patience.least_ms, patience.most_ms), silence.floor)
+    return np.clip(asked, patience.least_ms + silence.lag, patience.most_ms)
 
 
 # -- counting ---------------------------------------------------------------------------------------------------------
@@ -145,54 +148,134 @@ def waits(patience: Patience | None, silence: Silence) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """At one setting: the share of turns cut off, and the delay in ms. Intervals are of 95 %, speakers resampled."""
+    """At one setting: the share of turns cut off, and the median and mean delay in ms."""
 
-    setting: float
+    setting: int
     share: float
     median: float
     mean: float
-    medians: tuple[float, float] = (np.nan, np.nan)
-    means: tuple[float, float] = (np.nan, np.nan)
-    shares: tuple[float, float] = (np.nan, np.nan)
 
 
-def at_share(outcomes: Outcomes, limit: float) -> Point:
-    """The quickest setting that cuts off no more than this share."""
-    shares = outcomes.cut.mean(axis=1)
-    means = np.nanmean(outcomes.delay, axis=1)
-    return at_setting(outcomes, int(np.argmin(np.where(shares <= limit, means, np.inf))))
+Setting = Callable[[Floats, Floats], npt.NDArray[np.intp]]
+"""Picks the index of a setting for each resampling, by its shares and means at all: both of shape (settings, rows)."""
 
 
-def at_setting(outcomes: Outcomes, index: int) -> Point:
-    delay = outcomes.delay[index]
-    share = float(outcomes.cut[index].mean())
-    return Point(float(SETTINGS[index]), share, float(np.nanmedian(delay)), float(np.nanmean(delay)))
+def points(outcomes: Outcomes, weights: Floats, setting: Setting) -> list[Point]:
+    """One point for each row of `weights`, which say how often each turn counts."""
+    ended = ~np.isnan(outcomes.delay)
+    shares = outcomes.cut @ weights.T / weights.sum(axis=1)
+    means = np.where(ended, outcomes.delay, 0.0) @ weights.T / (ended @ weights.T)
+    found = []
+    for row, index in enumerate(setting(shares, means)):
+        delays = np.repeat(outcomes.delay[index], weights[row].astype(np.intp))
+        found.append(Point(int(SETTINGS[index]), shares[index, row], float(np.nanmedian(delays)), means[index, row]))
+    return found
 
 
-def resampled(outcomes: Outcomes, speakers: Sequence[str], limit: float | None, index: int = 0) -> Point:
-    """The point with its intervals: at a share (`limit`), else at a setting (`index`)."""
-    random = np.random.default_rng(1)
-    groups = [np.flatnonzero(np.array(speakers) == speaker) for speaker in dict.fromkeys(speakers)]
+def quickest(limit: float) -> Setting:
+    """Picks the setting with the least mean delay that cuts off no more than this share."""
+    return lambda shares, means: np.argmin(np.where(shares <= limit, means, np.inf), axis=0)
 
-    def point(some: Outcomes) -> Point:
-        return at_setting(some, index) if limit is None else at_share(some, limit)
 
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate([groups[i] for i in random.integers(0, len(groups), len(groups))])
-        drawn.append(point(outcomes.of(chosen.tolist())))
-    found = point(outcomes)
+def fixed(usual_ms: float) -> Setting:
+    index = int(np.argmin(np.abs(SETTINGS - usual_ms)))
+    return lambda shares, means: np.full(shares.shape[1], index)
 
-    def interval(values: list[float]) -> tuple[float, float]:
-        low, high = np.percentile(values, [2.5, 97.5])
-        return float(low), float(high)
 
-    return Point(
-        found.setting,
-        found.share,
-        found.median,
-        found.mean,
-        interval([p.median for p in drawn]),
-        interval([p.mean for p in drawn]),
-        interval([p.share for p in drawn]),
-    )
+def draws(speakers: Sequence[str]) -> Floats:
+    """Resamplings of whole speakers, after one row in which each turn counts once."""
+    names, of = np.unique(speakers, return_inverse=True)
+    counts = np.random.default_rng(1).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+    return np.concatenate((np.ones((1, len(of))), counts[:, of].astype(np.float64)))
+
+
+# -- showing ----------------------------------------------------------------------------------------------------------
+
+POLICIES = ("timer", "rules", "rules + model")
+EAGERNESS: tuple[Eagerness, ...] = ("high", "auto", "low")
+
+
+def outcomes_of(known: Sequence[Known], way: Way, policy: str, eagerness: Eagerness = "auto") -> Outcomes:
+    if policy != "rules + model":
+        known = [(turn, [(heard, replace(pause, finished=None)) for heard, pause in row]) for turn, row in known]
+    step = 1 if way is as_annotated else WINDOW_MS
+    return decide([way(*row) for row in known], None if policy == "timer" else PATIENCE[eagerness], step=step)
+
+
+def show(title: str, known: Sequence[Known], way: Way) -> dict[tuple[str, float], Point]:
+    """Print one table; returns its points by policy and share."""
+    print(f"\n{title}, n = {len(known)}")
+    print(f"{'delay in ms: median/mean at a share cut off':44}" + "".join(f"{share:>12.1%}" for share in SHARES))
+    weights = draws([turn.speaker for turn, _ in known])
+    shown: dict[tuple[str, float], Point] = {}
+    for policy in POLICIES:
+        outcomes = outcomes_of(known, way, policy)
+        rows = {share: points(outcomes, weights, quickest(share)) for share in SHARES}
+        shown |= {(policy, share): row[0] for share, row in rows.items()}
+        print(f"  {policy:42}" + "".join(f"{f'{row[0].median:.0f}/{row[0].mean:.0f}':>12}" for row in rows.values()))
+        print(f"  {'  95 % of the median':42}" + "".join(f"{interval(row, 'median'):>12}" for row in rows.values()))
+        print(f"  {'  95 % of the mean':42}" + "".join(f"{interval(row, 'mean'):>12}" for row in rows.values()))
+        if policy != "timer":
+            for eagerness in EAGERNESS:
+                outcomes = outcomes_of(known, way, policy, eagerness)
+                now = points(outcomes, weights, fixed(PATIENCE[eagerness].usual_ms))
+                print(
+                    f"    eagerness {eagerness:5} cuts off {now[0].share:6.1%} ({interval(now, 'share')} %),"
+                    f" delay {now[0].median:.0f}/{now[0].mean:.0f}"
+                )
+    return shown
+
+
+def interval(found: Sequence[Point], name: str) -> str:
+    """95 % of the resampled values; shares in per cent."""
+    values = [getattr(point, name) * (100 if name == "share" else 1) for point in found[1:]]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return f"{low:.1f}-{high:.1f}" if name == "share" else f"{low:.0f}-{high:.0f}"
+
+
+def judge(shown: dict[tuple[str, float], Point]) -> bool:
+    """Print the targets and whether they are met."""
+    met = True
+    for share, (median, mean) in TARGETS.items():
+        timer, rules, model = (shown[policy, share] for policy in POLICIES)
+        lines = (
+            (f"rules + model: median {model.median:.0f} <= {median}", model.median <= median),
+            (f"rules + model: mean {model.mean:.0f} <= {mean}", model.mean <= mean),
+            (
+                f"rules: mean {rules.mean:.0f} <= {BETTER_THAN_TIMER:.0%} of the timer's {timer.mean:.0f}",
+                rules.mean <= BETTER_THAN_TIMER * timer.mean,
+            ),
+        )
+        for line, good in lines:
+            print(f"  {share:4.0%} cut off, {line}: {'met' if good else 'MISSED'}")
+            met &= good
+    return met
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.turn_end", description=__doc__)
+    parser.add_argument("--tune", action="store_true", help="show the half on which the weights were fitted, too")
+    options = parser.parse_args(argv)
+    folder = speech_folder()
+    if folder is None:
+        print("skipped: no recordings; set VOICEAGENT_SPEECH to the folder that holds their manifest.jsonl")
+        return 0
+    found = turns(folder)
+    talks, alone = (list(pauses(found, talks=yes)) for yes in (True, False))
+    met = True
+    for half in ("report", "all", "tune") if options.tune else ("report", "all"):
+        for title, known, way in (
+            ("as annotated, the turns of a speaker in one talk", talks, as_annotated),
+            ("as annotated, each turn by itself", alone, as_annotated),
+            ("through the detector, the turns of a speaker in one talk", talks, through_detector),
+            ("through the detector, each turn by itself", alone, through_detector),
+        ):
+            if chosen := [row for row in known if half in (row[0].half, "all")]:
+                shown = show(f"{half}: {title}", chosen, way)
+                if known is talks and way is as_annotated and half != "tune":
+                    met &= judge(shown)
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,5 @@
-"""The recorded turns that benchmarks.turn_end judges, with every pause that the real detector hears in them and what the
-real recogniser and model say at each."""
+"""The recorded turns that benchmarks.turn_end judges, with every pause that the real detector hears in them, and what
+the real recogniser and model say at each."""
 
 import asyncio
 import hashlib
@@ -35,7 +35,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class HeardPause:
-    """A silence as the detector hears it, times in seconds of the recording. `speech_ms`: voice in the turn before it."""
+    """A silence as the detector hears it, in seconds of the recording. `speech_ms`: voice in the turn before it."""
 
     start: float
     end: float
@@ -63,8 +63,8 @@ class Turn:
 
 
 def turns(speech: Path) -> list[Turn]:
-    """All recorded turns whose end is known, by speaker and name. What the engines say is computed once (some 20 minutes
-    on one core) and kept outside the checkout."""
+    """All recorded turns whose end is known, by speaker and name. What the engines say is computed once (some minutes)
+    and kept outside the checkout."""
     rows = [json.loads(line) for line in (speech / "manifest.jsonl").read_text("utf-8").splitlines()]
     rows = [row for row in rows if row["use"] in USES and "speech_end" in row]
     store = cache_folder() / f"turn-end-{VERSION}.jsonl"
@@ -77,7 +77,7 @@ def turns(speech: Path) -> list[Turn]:
             name=row["file"],
             speaker=row["speaker"] or row["file"],
             end=row["speech_end"],
-            silences=tuple((pause["start"], pause["end"]) for pause in row["pauses"]),
+            silences=tuple((pause["start"], pause["end"]) for pause in row.get("pauses") or ()),
             pauses=known[row["file"]],
         )
         for row in rows

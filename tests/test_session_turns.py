@@ -45,7 +45,7 @@ async def test_a_cough_costs_a_pause_and_not_one_sample(cough: float) -> None:
         assert (await client.until(ev.ReplyDone)).status == "completed"
         assert np.array_equal(client.audio(), client.expected())
         assert len(client.of(ev.SpeechStarted)) == 1
-        assert client.longest_gap > 0.15  # it did fall silent
+        assert client.longest_gap > 0.1  # it did fall silent
 
 
 async def test_a_cough_while_the_agent_thinks_changes_nothing() -> None:

@@ -66,7 +66,7 @@ class Floor:
                 reply.pause()
             case Action.RESUME if reply is not None:
                 reply.resume()
-            case Action.CONFIRM if utterance is not None:
+            case Action.CONFIRM if utterance is not None and not utterance.confirmed:
                 self._give(utterance)
         if step.action is not Action.NOTHING and step.reason is not None:
             self._talk.emit(Interruption(ACTIONS[step.action], step.reason.value))

@@ -15,6 +15,7 @@ from voiceagent.errors import Refused
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.utterance import Utterance
 from voiceagent.turn.endpoint import Endpointer
+from voiceagent.turn.watch import PauseWatch
 from voiceagent.vad.base import WINDOW, VadStream
 from voiceagent.vad.segmenter import Onset, Segmenter
 
@@ -52,6 +53,10 @@ class TurnEvents(Protocol):
         ...
 
     def words_so_far(self, utterance: Utterance, text: str) -> None: ...
+
+    def cleared(self) -> None:
+        """What was appended before the client's request is forgotten."""
+        ...
 
     def turn_ended(self, utterance: Utterance, end: int) -> None:
         """The turn is over; `end` is the position of its last speech. The utterance is now the callee's to close."""
@@ -98,6 +103,7 @@ class Listener:
         self._vad = vad
         self._asr = asr
         self._make_endpointer = endpointer
+        self._pauses = PauseWatch(endpointer(options))
         self._events = events
         self._tasks = tasks
         self._new_id = new_id
@@ -117,6 +123,7 @@ class Listener:
         self._preroll_samples = 0
         self._segmenter = Segmenter()
         self._unjudged = silence(0)
+        self._vad_is_stale = False
         self._paused = False
         self._utterance: Utterance | None = None
         self._speaking = asyncio.Event()
@@ -128,10 +135,10 @@ class Listener:
     def configure(self, options: SessionOptions) -> None:
         turn_before, self._options = self._options.turn, options
         if options.turn is not None:
-            self._endpointer = self._make_endpointer(options)
+            self._pauses.endpointer = self._make_endpointer(options)
             self._segmenter.threshold = options.turn.threshold
             if turn_before is None:
-                self._restart_vad()
+                self._vad_is_stale = True
 
     def feed(self, pcm: Pcm, rate: int, now: float) -> None:
         """Take more of the user's audio. Raises Refused when far more waits than could be heard in time."""
@@ -189,6 +196,7 @@ class Listener:
                         self._commit(item_id)
                     case Clear():
                         self._drop()
+                        self._events.cleared()
         finally:
             self._drop()
 
@@ -226,11 +234,14 @@ class Listener:
             if self._options.turn is None:
                 self._hear_by_hand(piece)
             else:
+                if self._vad_is_stale:
+                    self._restart_vad(self._position - len(piece))
                 self._unjudged = np.concatenate((self._unjudged, piece))
                 for probability in await self._vad.push(piece):
                     window, self._unjudged = self._unjudged[:WINDOW], self._unjudged[WINDOW:]
                     self._judge(probability, arrived)
                     self._events.window(probability, window)
+                self._judge_silence()
             if self._utterance is not None and self._utterance.samples >= self._max_turn:
                 self._end(self._position)
 
@@ -241,7 +252,7 @@ class Listener:
             self._events.voice_began(self._require())
 
     def _judge(self, probability: float, arrived: float) -> None:
-        """One window more: has the voice begun, gone on, paused, or is the turn over?"""
+        """One window more: has a voice begun, or does it go on?"""
         options = self._options.turn
         if options is None:  # changed while the detector was at work
             return
@@ -252,18 +263,29 @@ class Listener:
         utterance = self._utterance
         if utterance is None:
             return
-        silence_ms = self._segmenter.silence_samples * 1000 // EAR_RATE
-        if silence_ms == 0:
+        if self._segmenter.silence_samples == 0:
             utterance.speech_samples += self._segmenter.speech_samples if isinstance(event, Onset) else WINDOW
             utterance.speech_ended_at = arrived
-            self._paused = False
+            if self._paused:
+                self._paused = False
+                self._pauses.went_on()
             self._events.voice_goes_on(utterance)
+
+    def _judge_silence(self) -> None:
+        """Is it a pause, or the end of the turn? Counted to the sample: what fills no window yet is silence so far."""
+        utterance, silent = self._utterance, self._segmenter.silence_samples
+        if utterance is None or self._options.turn is None or silent == 0:
             return
+        silent += len(self._unjudged)
+        silence_ms = silent * 1000 // EAR_RATE
         if silence_ms >= PAUSE_MS and not self._paused:
             self._paused = True
+            voice = utterance.latest(silent)
+            self._pauses.paused(voice, utterance.speech_samples * 1000 / EAR_RATE, utterance.text)
             self._events.voice_paused(utterance)
+        self._pauses.know(text=utterance.text)
         undecided = 0 if utterance.confirmed else UNDECIDED_MS
-        if silence_ms >= max(undecided, self._endpointer.silence_ms(utterance.text)):
+        if silence_ms >= undecided and self._pauses.is_over(silence_ms):
             self._end(self._segmenter.last_speech_sample or self._position)
 
     # -- utterances -------------------------------------------------------------------------------------------------
@@ -299,6 +321,8 @@ class Listener:
     def _end(self, end: int) -> None:
         """Hand the turn on. Its audio is not given to the next one."""
         utterance = self._require()
+        if utterance.confirmed:
+            self._pauses.ended(utterance.speech_samples * 1000 / EAR_RATE)
         self._forget()
         self._uncommitted_ms = 0.0
         self._events.turn_ended(utterance, end)
@@ -317,9 +341,11 @@ class Listener:
         self._preroll_samples = 0
         self._segmenter.reset(self._segmenter.sample)
 
-    def _restart_vad(self) -> None:
+    def _restart_vad(self, position: int) -> None:
+        """Detection begins anew here. Never while the detector is at work: the session may be changed at any time."""
+        self._vad_is_stale = False
         self._vad.reset()
-        self._segmenter.reset(self._position)
+        self._segmenter.reset(position)
         self._unjudged = silence(0)
 
     def _keep_preroll(self, piece: Pcm) -> None:

@@ -353,7 +353,7 @@ class Reply:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(self._paused_at + PAUSE_SECONDS):
                 await self._unpaused.wait()
-        if now() >= self._paused_at + PAUSE_SECONDS:
+        if now() >= self._paused_at + PAUSE_SECONDS - TICK:
             self.resume()
 
     async def _apologise(self) -> None:

@@ -15,13 +15,13 @@ from voiceagent.errors import Refused
 from voiceagent.session import commands as cmd
 from voiceagent.session.agent import Agent
 from voiceagent.session.clock import now
-from voiceagent.session.events import AudioCleared, Event, ItemDeleted, ItemRetrieved, ItemTruncated
+from voiceagent.session.events import Event, ItemDeleted, ItemRetrieved, ItemTruncated
 from voiceagent.session.listener import Listener
 from voiceagent.session.options import SessionOptions, TurnOptions
 from voiceagent.session.remember import Remembrance
 from voiceagent.session.talk import Shared, Talk
 from voiceagent.session.turns import Turns
-from voiceagent.turn.endpoint import Endpointer, FixedSilence
+from voiceagent.turn.endpoint import Endpointer, endpointer
 
 End = Literal["idle", "expired"]
 """Why a session ends of itself: nobody did anything, or the talk reached its longest time."""
@@ -114,7 +114,6 @@ class Session:
                 self._listener.commit()
             case cmd.ClearAudio():
                 self._listener.clear()
-                talk.emit(AudioCleared())
             case cmd.CreateItem(item, previous_item_id):
                 talk.add(item if item.id else replace(item, id=talk.new_id("item")), previous_item_id)
                 self._turns.discard()
@@ -154,4 +153,4 @@ class Session:
         reply.cancel("client_cancelled")
 
     def _endpointer(self, options: SessionOptions) -> Endpointer:
-        return FixedSilence(options.turn or TurnOptions(), self._talk.shared.settings.turn.silence_ms)
+        return endpointer(options.turn or TurnOptions(), self._talk.shared.settings.turn.silence_ms)

@@ -10,6 +10,7 @@ from voiceagent.session.agent import Agent
 from voiceagent.session.clock import now
 from voiceagent.session.commands import CreateReply
 from voiceagent.session.events import (
+    AudioCleared,
     AudioCommitted,
     Speculated,
     SpeechStarted,
@@ -86,6 +87,9 @@ class Turns:
     def words_so_far(self, utterance: Utterance, text: str) -> None:
         if utterance.confirmed:
             self._talk.emit(TranscriptPartial(utterance.item_id, text))
+
+    def cleared(self) -> None:
+        self._talk.emit(AudioCleared())
 
     def dropped(self, utterance: Utterance) -> None:
         """The client does not want what it said to count."""

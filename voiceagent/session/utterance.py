@@ -1,11 +1,17 @@
 """One turn of the user while it is being heard: its audio goes to the recogniser, its words come back."""
 
 import asyncio
+from collections import deque
+
+import numpy as np
 
 from voiceagent.asr.base import AsrStream, Transcript
-from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.errors import EngineError
 from voiceagent.session.clock import now
+
+KEPT_SAMPLES = 8 * EAR_RATE
+"""What is kept of its sound for judging its end; the words are the recogniser's business."""
 
 
 class Utterance:
@@ -30,6 +36,8 @@ class Utterance:
         self.by_hand = False
         """Whether the client itself has ended the turn; it will then ask for the answer itself."""
         self._asr = asr
+        self._latest: deque[Pcm] = deque()
+        self._latest_samples = 0
         self._tasks = tasks
         self._deadline = deadline
         self._ahead: asyncio.Task[Transcript | EngineError] | None = None
@@ -40,7 +48,16 @@ class Utterance:
 
     def push(self, pcm: Pcm) -> None:
         self.samples += len(pcm)
+        self._latest.append(pcm)
+        self._latest_samples += len(pcm)
+        while self._latest_samples - len(self._latest[0]) >= KEPT_SAMPLES:
+            self._latest_samples -= len(self._latest.popleft())
         self._asr.push(pcm)
+
+    def latest(self, before: int) -> Pcm:
+        """Its audio up to `before` samples ago, the last eight seconds at most."""
+        joined = np.concatenate(self._latest) if self._latest else silence(0)
+        return joined[: max(0, len(joined) - before)]
 
     async def partial(self) -> str:
         """The words so far. A failure here costs nothing: the final recognition will report it."""
@@ -74,7 +91,6 @@ class Utterance:
         result = ahead.result()
         if isinstance(result, EngineError):
             raise result
-        self.text = result.text
         return result
 
     async def _recognise(self) -> Transcript | EngineError:
@@ -86,6 +102,7 @@ class Utterance:
             return EngineError("asr", "timeout", "speech recognition took too long")
         except EngineError as error:
             return error
+        self.text = transcript.text
         self.transcribed_at = now()
         return transcript
 

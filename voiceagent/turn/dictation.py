@@ -1,4 +1,4 @@
-"""Numbers and names dictated sign by sign: is the row at the end of a transcript likely to go on? English and Chinese."""
+"""Numbers and names dictated sign by sign, in English and Chinese: is the row at the end of a text likely to go on?"""
 
 import re
 
@@ -12,7 +12,7 @@ NEAR = 24
 """Characters between a word that announces a number and the number itself: "my card number is ..."."""
 
 _SAID = {"oh": 1, "double": 1, "triple": 2} | dict.fromkeys(
-    "zero one two three four five six seven eight nine 零 〇 一 二 三 四 五 六 七 八 九 幺 两".split(), 1
+    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", *"零〇一二三四五六七八九幺两"), 1
 )
 """Digits a word stands for; double and triple add to the digit after them."""
 

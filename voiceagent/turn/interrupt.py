@@ -9,64 +9,20 @@ and the same words at the same windows give the same decisions at any speed.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.turn.backchannel import Meaning, meaning, repeats
-from voiceagent.turn.echo import EchoTracker
+from voiceagent.turn.echo import EchoJudge
 from voiceagent.turn.interrupt_settings import InterruptSettings, Manner, Phase
+from voiceagent.turn.interrupt_step import GO_ON, Action, Ask, Reason, Step
 from voiceagent.turn.interrupt_voice import Sound, Usual, Voice, sound
 from voiceagent.vad.base import WINDOW
 from voiceagent.vad.segmenter import ONSET_SPAN, ONSET_WINDOWS, PAUSE_WINDOWS, Onset, Pause, Segmenter
 
+__all__ = ["Action", "Ask", "Interrupter", "Phase", "Reason", "Step"]
+
 WINDOW_MS = WINDOW * 1000 // EAR_RATE
-
-
-class Action(Enum):
-    NOTHING = auto()
-    PAUSE = auto()
-    """Send nothing more of the reply, for now."""
-    CONFIRM = auto()
-    """The user has the floor: end the reply, tell the client to flush."""
-    RESUME = auto()
-    """It was no interruption: go on from the sample where the reply stopped, and forget what was heard."""
-
-
-class Ask(Enum):
-    """What the caller is to get from the recogniser, for the audio since the voice's onset, and hand to `words`."""
-
-    NOTHING = auto()
-    PARTIAL = auto()
-    """The words so far."""
-    FINAL = auto()
-    """The words of the voice that has just ended, all of them."""
-
-
-class Reason(Enum):
-    """Why, for logs and counters."""
-
-    VOICE = "voice"
-    COMMAND = "command"
-    WORDS = "words"
-    LENGTH = "length"
-    BLIP = "blip"
-    NOISE = "noise"
-    ECHO = "echo"
-    BACKCHANNEL = "backchannel"
-    SHORT = "short"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What to do after a window or after words came. `reason` is there with every action."""
-
-    action: Action = Action.NOTHING
-    reason: Reason | None = None
-    ask: Ask = Ask.NOTHING
-
-
-GO_ON = Step()
 
 
 ASR_MS = 96
@@ -90,15 +46,13 @@ RELATIVE_DB = 12.0
 FAINTER_DB = 15.0
 """So far below the user's usual level a voice is another's."""
 
-OTHER_SPAN, OTHER_WINDOWS = 8, 2
-"""Somebody else than the echo is heard when so many of the last windows are louder than it explains. Measured, echo
-alone is in 5 % of its windows."""
-
 
 class Stand(Enum):
     QUIET = auto()
     HINTED = auto()
     """Paused for what may become a voice."""
+    UNHINTED = auto()
+    """It became none so far, but goes on."""
     WATCHED = auto()
     """Paused, the voice goes on."""
     ENDED = auto()
@@ -120,8 +74,7 @@ class Interrupter:
     def __init__(self, settings: InterruptSettings | None = None) -> None:
         self._settings = settings or InterruptSettings()
         self._segmenter = Segmenter(self._settings.threshold)
-        self._echo = EchoTracker()
-        self._excess: deque[float | None] = deque(maxlen=OTHER_SPAN)
+        self._echo = EchoJudge(self._settings.echo_db)
         self._lately: deque[Sound] = deque(maxlen=ONSET_SPAN)
         self._usual = Usual()
         self._phase = Phase.SILENT
@@ -157,7 +110,7 @@ class Interrupter:
         nothing or that is not known.
         """
         heard = sound(probability, window)
-        self._excess.append(self._echo.hear(window, played))
+        self._echo.hear(window, played, voice=probability > 0.0, watched=self._stand is Stand.WATCHED)
         self._lately.append(heard)
         event = self._segmenter.push(probability)
         ended = self._follow(event, heard)
@@ -169,18 +122,20 @@ class Interrupter:
         if self._stand is Stand.ENDED and self._segmenter.speaking:
             self._stand = Stand.WATCHED
         match self._stand:
-            case Stand.QUIET | Stand.HINTED if self._voice is not None:
+            case Stand.QUIET | Stand.HINTED | Stand.UNHINTED if self._voice is not None:
                 return self._begin()
-            case Stand.QUIET if self._is_hint() and not self._is_echo():
+            case Stand.QUIET if self._is_hint() and not self._echo.explains:
                 self._stand, self._waited_ms = Stand.HINTED, 0
                 return Step(Action.PAUSE, Reason.VOICE)
             case Stand.HINTED:
                 return self._wait_for_voice()
+            case Stand.UNHINTED if not self._is_hint():
+                self._stand = Stand.QUIET
             case Stand.WATCHED:
                 return self._watch()
             case Stand.ENDED:
                 return self._wait()
-            case Stand.ECHOING if self._is_other():
+            case Stand.ECHOING if self._echo.somebody_else:
                 self._voice = Voice(self._lately)
                 return self._begin()
         return GO_ON
@@ -190,7 +145,7 @@ class Interrupter:
         if self._voice is None or self._stand not in (Stand.WATCHED, Stand.ENDED):
             return GO_ON
         if repeats(text, spoken):
-            return self._ignore(Reason.ECHO)
+            return self._ignore(Reason.ECHO, Stand.ECHOING)
         self._meaning = meaning(text, cut=not final)
         if self._stand is Stand.WATCHED:
             return self._judge(self._voice)
@@ -198,7 +153,7 @@ class Interrupter:
 
     def release(self) -> None:
         """The floor was given or taken back by something else, such as the client: judge the next voice afresh."""
-        self._stand = Stand.TAKEN if self._segmenter.speaking else Stand.QUIET
+        self._settle(Stand.TAKEN)
 
     # -- the voice --------------------------------------------------------------------------------------------------
 
@@ -234,7 +189,7 @@ class Interrupter:
     def _begin(self) -> Step:
         self._meaning, self._asked_ms = Meaning.NOTHING, 0
         paused = self._stand is Stand.HINTED
-        if self._is_echo():
+        if self._echo.explains:
             self._stand = Stand.ECHOING
             return Step(Action.RESUME, Reason.ECHO) if paused else GO_ON
         self._stand = Stand.WATCHED
@@ -244,12 +199,12 @@ class Interrupter:
         self._waited_ms += WINDOW_MS
         if self._waited_ms < HINT_MS:
             return GO_ON
-        self._stand = Stand.QUIET
+        self._stand = Stand.UNHINTED
         return Step(Action.RESUME, Reason.BLIP)
 
     def _watch(self) -> Step:
         assert self._voice is not None
-        if self._is_echo():
+        if self._echo.explains:
             return self._ignore(Reason.ECHO, Stand.ECHOING)
         step = self._judge(self._voice)
         milliseconds = self._voice.windows * WINDOW_MS
@@ -347,15 +302,6 @@ class Interrupter:
     @staticmethod
     def _below(limit: float, usual: float | None) -> float:
         return limit if usual is None else min(limit, usual - RELATIVE_DB)
-
-    def _is_echo(self) -> bool:
-        """Whether the echo explains all that is heard."""
-        return sum(excess is not None for excess in self._excess) == OTHER_SPAN and not self._is_other()
-
-    def _is_other(self) -> bool:
-        """Whether somebody else is heard above the echo."""
-        limit = self._settings.echo_db
-        return sum(excess is not None and excess > limit for excess in self._excess) >= OTHER_WINDOWS
 
 
 def _spoken_ms(voice: Voice) -> int:

@@ -64,8 +64,12 @@ class Sound:
 
 
 def sound(probability: float, window: Pcm) -> Sound:
-    """Measure WINDOW samples of 16 kHz audio."""
-    power = np.abs(np.fft.rfft(window * TAPER)) ** 2
+    """Measure WINDOW samples of 16 kHz audio. Where the detector's gate was closed (probability 0) nothing is measured,
+    since most windows of a talk are such."""
+    if probability == 0.0:
+        return Sound(0.0, 1.0, 1.0, 1.0)
+    spectrum = np.fft.rfft(window * TAPER)
+    power = spectrum.real**2 + spectrum.imag**2
     low, middle, high = (float(power[rows].sum()) + 1.0 for rows in ROWS)
     return Sound(probability, low, middle, high)
 

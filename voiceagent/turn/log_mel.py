@@ -30,7 +30,8 @@ def log_mel(pcm: Pcm, seconds: int) -> LogMel:
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2
     bands = np.log10(np.maximum(filters @ power.T, 1e-10))
     bands = np.maximum(bands, bands.max() - 8.0)
-    return ((bands + 4.0) / 4.0).astype(np.float32)
+    mel: LogMel = ((bands + 4.0) / 4.0).astype(np.float32)
+    return mel
 
 
 @cache
