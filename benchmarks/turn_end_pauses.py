@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +146,7 @@ async def hear(pcm: Pcm, windows: list[float], asr: AsrStream, model: SmartTurn)
             start = (now - silent) / EAR_RATE
             pauses.append(HeardPause(start, start, speech * 1000 / EAR_RATE, text, fade, finished))
         if open_pause:
-            last = pauses[-1]
-            pauses[-1] = HeardPause(last.start, now / EAR_RATE, last.speech_ms, last.text, last.fade_db, last.finished)
+            pauses[-1] = replace(pauses[-1], end=now / EAR_RATE)
     return tuple(pauses)
 
 

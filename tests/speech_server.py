@@ -29,6 +29,7 @@ class SpeechServer:
     def __init__(self, otherwise: Deed = "work") -> None:
         self._otherwise = otherwise
         self._connections: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -39,14 +40,18 @@ class SpeechServer:
         for connection in self._connections:
             connection.transport.abort()
         await self._server.wait_closed()
-        while self._connections:
-            await asyncio.sleep(0.01)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         self._connections.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while await self._answer(reader, writer):

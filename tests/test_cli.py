@@ -69,7 +69,9 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.1", "no.such.host.invalid"])
 def test_an_address_that_is_not_ours(tmp_path: Path, host: str) -> None:
-    line = serve(tmp_path, "[llm]\nengine = 'openai'\nbase_url = 'http://localhost:1/v1'", "--host", host, "--port", "0")
+    line = serve(
+        tmp_path, "[llm]\nengine = 'openai'\nbase_url = 'http://localhost:1/v1'", "--host", host, "--port", "0"
+    )
     assert f"[server] cannot listen on {host}" in line
 
 

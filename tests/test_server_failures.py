@@ -1,5 +1,5 @@
-"""Engines that fail, stall and hang up, over real sockets: the caller hears an apology, the client gets a typed code, the
-next turn works, and the other sessions of the server, which fail in other ways at the same time, do not matter."""
+"""Engines that fail, stall and hang up, over real sockets: the caller hears an apology, the client gets a typed code,
+the next turn works. The sessions of a server fail in different ways at the same time."""
 
 import asyncio
 import socket

@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 from tests.llm_server import ScriptedLlm
 from tests.running import running
 from tests.speech import EnginesFor
-from tests.wire_client import client_of, get
+from tests.wire_client import client_of, eventually, get, serving, until_sessions
 from voiceagent.models.store import ModelStore
 from voiceagent.settings import LimitSection, Settings
 
@@ -34,6 +34,9 @@ class Served:
         self.process = process
         self.url = url
         """Base URL."""
+
+    async def is_draining(self) -> bool:
+        return (await get(self.url, "/healthz")).status_code == 503
 
     async def exit_code(self, within: float) -> int:
         async with asyncio.timeout(within):
@@ -79,9 +82,7 @@ async def test_on_sigterm_talks_finish_and_new_ones_are_refused(models: ModelSto
             answer = asyncio.create_task(client.type("Hello.", spoken=True))
             await asyncio.sleep(0.5)
             server.process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(5):
-                while (await get(server.url, "/healthz")).status_code != 503:
-                    await asyncio.sleep(0.02)
+            await eventually(server.is_draining)
             with pytest.raises(InvalidStatus) as refused:
                 async with connect(f"{server.url}/v1/realtime"):
                     pass
@@ -110,9 +111,7 @@ async def test_a_drain_ends_at_its_deadline(models: ModelStore, tmp_path: Path) 
 async def test_a_second_signal_ends_at_once(models: ModelStore, tmp_path: Path) -> None:
     async with served(tmp_path, drain_seconds=600) as server, client_of(server.url) as client:
         server.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(5):
-            while (await get(server.url, "/healthz")).status_code != 503:
-                await asyncio.sleep(0.02)
+        await eventually(server.is_draining)
         await client.is_well()
         server.process.send_signal(signal.SIGTERM)
         assert await client.closed() in (1001, 1012, 1006)
@@ -130,31 +129,33 @@ async def test_a_talk_ends_with_an_error_event_and_a_close_code(
     engines_for: EnginesFor, limits: dict[str, float], code: str
 ) -> None:
     settings = Settings(limits=LimitSection.model_validate(limits))
-    async with ScriptedLlm() as llm, running(settings, engines_for(llm.base_url)) as (_, url):
-        async with client_of(url) as client:
-            if code == "session_expired":
-                await client.send("response.create")
-            assert await client.closed() == 1001
-            assert client.errors() == [code]
-            assert client.events[-1]["type"] == "error"  # nothing follows it
-            session = cast(dict[str, object], client.events[0]["session"])
-            assert isinstance(session["expires_at"], int)
+    async with (
+        serving(engines_for, settings) as (_, url),
+        client_of(url) as client,
+    ):
+        if code == "session_expired":
+            await client.send("response.create")
+        assert await client.closed() == 1001
+        assert client.errors() == [code]
+        assert client.events[-1]["type"] == "error"  # nothing follows it
+        session = cast(dict[str, object], client.events[0]["session"])
+        assert isinstance(session["expires_at"], int)
 
 
 async def test_a_client_that_does_not_close_is_not_waited_for(engines_for: EnginesFor) -> None:
     """Firmware never answers a Close frame; its place is free all the same."""
     settings = Settings(limits=LimitSection(idle_seconds=0.2, sessions=1))
-    async with ScriptedLlm() as llm, running(settings, engines_for(llm.base_url)) as (_, url):
-        async with client_of(url) as client:
-            transport = client.connection.transport
-            transport.pause_reading()  # it hears nothing of the end
-            async with asyncio.timeout(5):
-                while (await get(url, "/healthz")).json()["sessions"]:
-                    await asyncio.sleep(0.02)
-            async with client_of(url) as other:
-                await other.send("response.create")
-                await other.until("response.done")
-            transport.resume_reading()
+    async with (
+        serving(engines_for, settings) as (_, url),
+        client_of(url) as client,
+    ):
+        transport = client.connection.transport
+        transport.pause_reading()  # it hears nothing of the end
+        await until_sessions(url, 0)
+        async with client_of(url) as other:
+            await other.send("response.create")
+            await other.until("response.done")
+        transport.resume_reading()
 
 
 async def test_ten_servers_one_after_the_other_leave_nothing(engines_for: EnginesFor) -> None:
@@ -166,12 +167,11 @@ async def test_ten_servers_one_after_the_other_leave_nothing(engines_for: Engine
 
 async def test_a_server_that_stops_ends_its_talks(engines_for: EnginesFor) -> None:
     """As a process manager of an app that has mounted this one would: without a drain."""
-    async with ScriptedLlm(["A long answer. " * 20]) as llm:
-        async with contextlib.AsyncExitStack() as clients:
-            async with running(Settings(), engines_for(llm.base_url)) as (voice, url):
-                talking = [await clients.enter_async_context(client_of(url)) for _ in range(5)]
-                for client in talking:
-                    await client.send("response.create")
-                    await client.until("response.output_audio.delta")
-            assert not voice.admission.sessions
-            assert {await client.closed() for client in talking} == {1012}
+    async with contextlib.AsyncExitStack() as clients:
+        async with serving(engines_for, None, "A long answer. " * 20) as (voice, url):
+            talking = [await clients.enter_async_context(client_of(url)) for _ in range(5)]
+            for client in talking:
+                await client.send("response.create")
+                await client.until("response.output_audio.delta")
+        assert not voice.admission.sessions
+        assert {await client.closed() for client in talking} == {1012}

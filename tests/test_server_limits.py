@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -15,10 +16,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from tests.llm_server import Reply, ScriptedLlm
-from tests.running import running
+from tests.llm_server import Reply
 from tests.speech import EnginesFor, KeptVad, Speak
-from tests.wire_client import Json, RawSocket, WireClient, client_of, get
+from tests.wire_client import Json, RawSocket, client_of, get, serving, until_sessions
 from voiceagent.engines import Engines
 from voiceagent.errors import ConfigError
 from voiceagent.server.app import VoiceServer
@@ -34,15 +34,6 @@ OTHER = "sk-another-secret"
 def keys(**limits: object) -> Settings:
     known = (ApiKey(name="ann", key=SecretStr(KEY)), ApiKey(name="bob", key=SecretStr(OTHER)))
     return Settings(limits=LimitSection.model_validate({"api_keys": known, **limits}))
-
-
-@asynccontextmanager
-async def serving(
-    engines_for: EnginesFor, settings: Settings | None = None, *answers: Reply | str
-) -> AsyncIterator[tuple[VoiceServer, str]]:
-    async with ScriptedLlm(answers or ["Hello."]) as llm:
-        async with running(settings or Settings(), engines_for(llm.base_url)) as (voice, url):
-            yield voice, url
 
 
 async def refused(url: str, **options: object) -> tuple[int, Json, str | None]:
@@ -72,9 +63,12 @@ async def metrics(url: str) -> dict[str, float]:
 
 
 async def test_without_keys_everybody_may_come_in_even_with_one(engines_for: EnginesFor) -> None:
-    async with serving(engines_for) as (_, url):
-        async with client_of(url) as client, client_of(url, key="whatever"):
-            await client.is_well()
+    async with (
+        serving(engines_for) as (_, url),
+        client_of(url) as client,
+        client_of(url, key="whatever"),
+    ):
+        await client.is_well()
 
 
 @pytest.mark.parametrize(
@@ -149,18 +143,12 @@ async def test_pages_of_strange_origins_are_refused(engines_for: EnginesFor) -> 
 # -- places -----------------------------------------------------------------------------------------------------------
 
 
-async def until_sessions(url: str, count: int) -> None:
-    async with asyncio.timeout(10):
-        while (await metrics(url))["voiceagent_sessions"] != count:
-            await asyncio.sleep(0.02)
-
-
 async def test_a_full_server_refuses_at_once_and_a_place_is_free_again(engines_for: EnginesFor) -> None:
     settings = Settings(limits=LimitSection(sessions=2))
     async with serving(engines_for, settings) as (_, url), contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(client_of(url))
         async with client_of(url):
-            await until_sessions(url, 2)
+            assert (await metrics(url))["voiceagent_sessions"] == 2
             status, error, retry = await refused(url)
             assert (status, error["type"], error["code"]) == (503, "server_error", "server_full")
             assert int(retry or 0) > 0
@@ -233,8 +221,6 @@ async def loading(
 
 class RawListener:
     def __enter__(self) -> "RawListener":
-        import socket
-
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"ws://127.0.0.1:{self.socket.getsockname()[1]}"
         return self
@@ -284,7 +270,7 @@ async def test_health_and_refusals_while_draining(engines_for: EnginesFor) -> No
 
 
 async def test_what_happens_is_counted(engines_for: EnginesFor, speak: Speak) -> None:
-    answers = ["One.", Reply(status=500), "A long answer. " * 20, "Four."]
+    answers: list[Reply | str] = ["One.", Reply(status=500), "A long answer. " * 20, "Four."]
     async with serving(engines_for, None, *answers) as (_, url):
         before = await metrics(url)
         assert before["voiceagent_sessions"] == 0
@@ -308,6 +294,7 @@ async def test_what_happens_is_counted(engines_for: EnginesFor, speak: Speak) ->
             parts = [value for name, value in page.items() if name.startswith("voiceagent_response_part_seconds_sum")]
             assert sum(parts) == pytest.approx(page["voiceagent_response_seconds_sum"], abs=0.01)
         await until_sessions(url, 0)
+        assert (await metrics(url))["voiceagent_sessions"] == 0
 
 
 async def test_turns_ended_by_hand_are_counted_too(engines_for: EnginesFor, speak: Speak) -> None:
@@ -325,5 +312,3 @@ async def test_pages_answer_only_what_they_are_for(engines_for: EnginesFor) -> N
     async with serving(engines_for) as (_, url):
         assert (await get(url, "/nowhere")).status_code == 404
         assert (await get(url, "/v1/realtime")).status_code in (404, 426)
-        async with client_of(url) as client:
-            assert isinstance(client, WireClient)

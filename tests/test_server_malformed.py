@@ -18,11 +18,10 @@ from tests.llm_server import Reply, ScriptedLlm
 from tests.running import running
 from tests.session_bench import LoudnessVad
 from tests.speech import EnginesFor, Speak, quiet
-from tests.wire_client import RawSocket, WireClient, client_of, get, handshake, ping_frame, text_frame
+from tests.wire_client import RawSocket, client_of, handshake, ping_frame, serving, text_frame, until_sessions
 from voiceagent.audio.pcm import to_bytes
 from voiceagent.engines import Engines
 from voiceagent.server import sockets
-from voiceagent.server.app import VoiceServer
 from voiceagent.settings import DeadlineSection, LimitSection, Settings
 
 pytestmark = pytest.mark.real
@@ -30,18 +29,6 @@ pytestmark = pytest.mark.real
 BLOCK_SECONDS = 0.05
 """The most processor time the loop may spend before others have their turn."""
 TALE = "There was once a king who had a daughter. " * 12
-
-
-@asynccontextmanager
-async def serving(
-    engines_for: EnginesFor, settings: Settings | None = None, *answers: Reply | str
-) -> AsyncIterator[tuple[VoiceServer, str]]:
-    try:
-        async with ScriptedLlm(answers or ["Hello."]) as llm:
-            async with running(settings or Settings(), engines_for(llm.base_url)) as (voice, url):
-                yield voice, url
-    finally:
-        await asyncio.get_running_loop().shutdown_default_executor()  # large messages are parsed in its threads
 
 
 @asynccontextmanager
@@ -119,15 +106,19 @@ NONSENSE: list[tuple[str, str | bytes, str]] = [
 
 
 async def test_nonsense_is_answered_with_an_error_and_the_session_goes_on(engines_for: EnginesFor) -> None:
-    async with serving(engines_for, None, TALE, *["Hello."] * 99) as (_, url), undisturbed(url):
-        async with client_of(url) as client, unblocked():
-            for number, (name, message, code) in enumerate(NONSENSE, 1):
-                await client.connection.send(message)
-                await client.until("error", number)
-                assert client.errors()[-1] == code, name
-                if isinstance(message, str) and len(message) > 6:
-                    assert message not in str(client.events[-1])
-            await client.is_well()
+    async with (
+        serving(engines_for, None, TALE, *["Hello."] * 99) as (_, url),
+        undisturbed(url),
+        client_of(url) as client,
+        unblocked(),
+    ):
+        for number, (name, message, code) in enumerate(NONSENSE, 1):
+            await client.connection.send(message)
+            await client.until("error", number)
+            assert client.errors()[-1] == code, name
+            if isinstance(message, str) and len(message) > 6:
+                assert message not in str(client.events[-1])
+        await client.is_well()
 
 
 async def test_odd_characters_in_words_are_words(engines_for: EnginesFor) -> None:
@@ -163,14 +154,18 @@ async def test_broken_frames_close_with_1002(engines_for: EnginesFor) -> None:
 async def test_an_append_beyond_the_limit_is_refused_without_holding_up_others(engines_for: EnginesFor) -> None:
     audio = base64.b64encode(bytes(16 * 1024 * 1024)).decode()
     frame = text_frame(json.dumps({"type": APPEND, "audio": audio, "event_id": "too much"}))
-    async with serving(engines_for, None, TALE, "Hello.") as (_, url), undisturbed(url):
-        async with RawSocket(url) as raw, unblocked():
-            await raw.upgrade()
-            await raw.send(frame)
-            answer = await raw.read_until(b"too much")
-            assert b"audio_too_large" in answer
-            await raw.send(text_frame("{}"))
-            assert b"missing_required_parameter" in await raw.read_until(b"missing_required_parameter")
+    async with (
+        serving(engines_for, None, TALE, "Hello.") as (_, url),
+        undisturbed(url),
+        RawSocket(url) as raw,
+        unblocked(),
+    ):
+        await raw.upgrade()
+        await raw.send(frame)
+        answer = await raw.read_until(b"too much")
+        assert b"audio_too_large" in answer
+        await raw.send(text_frame("{}"))
+        assert b"missing_required_parameter" in await raw.read_until(b"missing_required_parameter")
 
 
 async def test_the_largest_append_is_heard_without_holding_up_others(engines_for: EnginesFor, speak: Speak) -> None:
@@ -180,13 +175,17 @@ async def test_the_largest_append_is_heard_without_holding_up_others(engines_for
     silent[: len(spoken)] = spoken
     audio = base64.b64encode(to_bytes(silent)).decode()
     frame = text_frame(json.dumps({"type": APPEND, "audio": audio}))
-    async with serving(engines_for, None, TALE, "Paris.") as (_, url), undisturbed(url):
-        async with RawSocket(url) as raw, unblocked():
-            await raw.upgrade()
-            await raw.send(frame)
-            assert b"input_audio_buffer.committed" in await raw.read_until(b"input_audio_buffer.committed")
-            await raw.send(text_frame("{}"))
-            await raw.read_until(b"missing_required_parameter")
+    async with (
+        serving(engines_for, None, TALE, "Paris.") as (_, url),
+        undisturbed(url),
+        RawSocket(url) as raw,
+        unblocked(),
+    ):
+        await raw.upgrade()
+        await raw.send(frame)
+        assert b"input_audio_buffer.committed" in await raw.read_until(b"input_audio_buffer.committed")
+        await raw.send(text_frame("{}"))
+        await raw.read_until(b"missing_required_parameter")
 
 
 async def test_a_frame_over_the_largest_size_closes_with_1009(engines_for: EnginesFor) -> None:
@@ -206,48 +205,53 @@ async def test_a_frame_over_the_largest_size_closes_with_1009(engines_for: Engin
 
 
 async def test_ten_thousand_tiny_events_in_a_burst(engines_for: EnginesFor) -> None:
-    async with serving(engines_for, None, TALE, "Hello.") as (_, url), undisturbed(url):
-        async with RawSocket(url) as raw, unblocked():
-            await raw.upgrade()
-            answers = asyncio.create_task(raw.read_until(b'"the last"'))
-            await raw.send(text_frame("{}") * 10_000)
-            await raw.send(text_frame('{"event_id":"the last"}'))
-            assert (await answers).count(b'"type":"error"') == 10_001
+    async with (
+        serving(engines_for, None, TALE, "Hello.") as (_, url),
+        undisturbed(url),
+        RawSocket(url) as raw,
+        unblocked(),
+    ):
+        await raw.upgrade()
+        answers = asyncio.create_task(raw.read_until(b'"the last"'))
+        await raw.send(text_frame("{}") * 10_000)
+        await raw.send(text_frame('{"event_id":"the last"}'))
+        assert (await answers).count(b'"type":"error"') == 10_001
 
 
 async def test_a_flood_of_audio_is_refused_at_the_limit(engines_for: EnginesFor) -> None:
     """Eight minutes at once, in the format that needs the fewest bytes for them."""
     update = {"type": "realtime", "audio": {"input": {"format": {"type": "audio/pcmu"}}}}
     minute = json.dumps({"type": APPEND, "audio": base64.b64encode(b"\xff" * 60 * 8_000).decode()})
-    async with serving(engines_for, None, TALE, "Hello.") as (_, url), undisturbed(url):
-        async with RawSocket(url) as raw, unblocked():
-            await raw.upgrade()
-            await raw.send(text_frame(json.dumps({"type": "session.update", "session": update})))
-            answers = asyncio.create_task(raw.read_until(b'"the last"'))
-            await raw.send(text_frame(minute) * 8 + text_frame('{"event_id":"the last"}'))
-            told = await answers
-            assert 1 <= told.count(b"input_audio_buffer_overflow") <= 3
-            assert told.count(b'"type":"error"') == told.count(b"input_audio_buffer_overflow") + 1
+    async with (
+        serving(engines_for, None, TALE, "Hello.") as (_, url),
+        undisturbed(url),
+        RawSocket(url) as raw,
+        unblocked(),
+    ):
+        await raw.upgrade()
+        await raw.send(text_frame(json.dumps({"type": "session.update", "session": update})))
+        answers = asyncio.create_task(raw.read_until(b'"the last"'))
+        await raw.send(text_frame(minute) * 8 + text_frame('{"event_id":"the last"}'))
+        told = await answers
+        assert 1 <= told.count(b"input_audio_buffer_overflow") <= 3
+        assert told.count(b'"type":"error"') == told.count(b"input_audio_buffer_overflow") + 1
 
 
 async def test_a_ping_flood_is_answered_and_disturbs_nobody(engines_for: EnginesFor) -> None:
-    async with serving(engines_for, None, TALE, "Hello.") as (_, url), undisturbed(url):
-        async with RawSocket(url) as raw, unblocked():
-            await raw.upgrade()
-            answers = asyncio.create_task(raw.read_until(b'"the last"'))
-            await raw.send(ping_frame() * 50_000)
-            await raw.send(text_frame('{"event_id":"the last"}'))
-            assert (await answers).count(b"\x8a\x00") >= 50_000
+    async with (
+        serving(engines_for, None, TALE, "Hello.") as (_, url),
+        undisturbed(url),
+        RawSocket(url) as raw,
+        unblocked(),
+    ):
+        await raw.upgrade()
+        answers = asyncio.create_task(raw.read_until(b'"the last"'))
+        await raw.send(ping_frame() * 50_000)
+        await raw.send(text_frame('{"event_id":"the last"}'))
+        assert (await answers).count(b"\x8a\x00") >= 50_000
 
 
 # -- clients that do not read -----------------------------------------------------------------------------------------
-
-
-async def until_gone(url: str) -> None:
-    """Until the server holds no session any more."""
-    async with asyncio.timeout(10):
-        while (await get(url, "/healthz")).json()["sessions"]:
-            await asyncio.sleep(0.02)
 
 
 async def test_a_client_that_never_reads_is_let_go(engines_for: EnginesFor) -> None:
@@ -262,9 +266,7 @@ async def test_a_client_that_never_reads_is_let_go(engines_for: EnginesFor) -> N
             with contextlib.suppress(ConnectionError):
                 for _ in range(100):
                     await raw.send(retrieve * 100)  # 9 MB of answers each
-            async with asyncio.timeout(10):
-                while voice.admission.sessions > 1:
-                    await asyncio.sleep(0.02)
+            await until_sessions(url, 1)
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert peak < 150e6
@@ -273,44 +275,52 @@ async def test_a_client_that_never_reads_is_let_go(engines_for: EnginesFor) -> N
             await client.is_well()
 
 
+async def forever(raw: RawSocket, data: bytes) -> None:
+    """Send until the server's end is gone."""
+    async with asyncio.timeout(20):
+        while True:
+            await raw.send(data)
+            await asyncio.sleep(0.001)
+
+
 async def test_a_client_that_pings_and_never_reads_is_let_go(engines_for: EnginesFor) -> None:
     async with serving(engines_for) as (_, url), RawSocket(url, receive_buffer=4096) as raw:
         await raw.upgrade()
         flood = ping_frame(b"x" * 125) * 1000
         with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                await raw.send(flood)
-        await until_gone(url)
+            await forever(raw, flood)
+        await until_sessions(url, 0)
 
 
 async def test_the_socket_of_a_client_that_neither_reads_nor_closes_is_given_back(
     engines_for: EnginesFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A half-open connection: the session ends for being idle, and the socket with unsent data does not stay for ever."""
+    """A half-open connection: the session ends for being idle, and the socket with unsent data does not stay."""
     monkeypatch.setattr(sockets, "LINGER_SECONDS", 0.2)
     settings = Settings(limits=LimitSection(idle_seconds=0.5))
     async with serving(engines_for, settings) as (_, url), RawSocket(url, receive_buffer=4096) as raw:
         await raw.upgrade()
         await raw.send(text_frame("{}") * 5_000)  # more answers than the socket's buffers take
-        await until_gone(url)
-        async with asyncio.timeout(10):
-            with contextlib.suppress(ConnectionError):
-                while True:  # a write fails once the server's end is really gone
-                    await raw.send(text_frame("{}"))
-                    await asyncio.sleep(0.02)
+        await until_sessions(url, 0)
+        with pytest.raises(ConnectionError):
+            await forever(raw, text_frame("{}"))
 
 
 async def test_a_client_that_connects_and_says_nothing_is_let_go(
     engines_for: EnginesFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sockets, "REQUEST_SECONDS", 0.2)
-    async with serving(engines_for) as (_, url):
-        async with RawSocket(url) as silent, RawSocket(url) as slow, client_of(url) as client:
-            await slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz")
-            assert (await slow.read_to_end()).count(b"HTTP/1.1 200") == 1
-            assert await silent.read_to_end() == b""
-            await asyncio.sleep(0.3)
-            await client.is_well()  # whoever did shake hands stays
+    async with (
+        serving(engines_for) as (_, url),
+        RawSocket(url) as silent,
+        RawSocket(url) as slow,
+        client_of(url) as client,
+    ):
+        await slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /healthz")
+        assert (await slow.read_to_end()).count(b"HTTP/1.1 200") == 1
+        assert await silent.read_to_end() == b""
+        await asyncio.sleep(0.3)
+        await client.is_well()  # whoever did shake hands stays
 
 
 # -- clients that vanish ----------------------------------------------------------------------------------------------
@@ -347,7 +357,7 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(
                 raw.reset()
             else:
                 raw.socket.shutdown(socket.SHUT_WR)
-            await until_gone(url)
+            await until_sessions(url, 0)
         assert not voice.admission.sessions
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -358,27 +368,29 @@ async def test_a_detector_that_breaks_ends_only_its_own_session(
     vad = LoudnessVad()
     async with ScriptedLlm(["Hello."]) as llm:
         real = engines_for(llm.base_url)
-        async with running(Settings(), Engines(vad, real.asr, real.llm, real.tts)) as (_, url):
-            async with client_of(url) as other, client_of(url) as client:
-                vad.fail = True
-                await client.say(speak("Hello."))
-                assert await client.closed() == 1011
-                assert client.errors() == ["internal_error"]
-                vad.fail = False
-                await other.is_well()
+        async with (
+            running(Settings(), Engines(vad, real.asr, real.llm, real.tts)) as (_, url),
+            client_of(url) as other,
+            client_of(url) as client,
+        ):
+            vad.fail = True
+            await client.say(speak("Hello."))
+            assert await client.closed() == 1011
+            assert client.errors() == ["internal_error"]
+            vad.fail = False
+            await other.is_well()
     assert not [record for record in caplog.records if record.exc_info]
     assert len([record for record in caplog.records if "vad failed" in record.getMessage()]) == 1
 
 
 async def test_deadlines_and_limits_do_not_depend_on_the_client(engines_for: EnginesFor) -> None:
-    settings = Settings(
-        limits=LimitSection(idle_seconds=0.3), deadlines=DeadlineSection(llm_first_token_seconds=0.2)
-    )
-    async with serving(engines_for, settings, Reply("x", first_token_seconds=5)) as (_, url):
-        async with client_of(url) as client:
-            assert isinstance(client, WireClient)
-            await client.send("response.create")
-            assert await client.closed() == 1001
-            assert client.errors() == ["session_idle"]
-            done = client.of("response.done")[0]["response"]
-            assert done["status_details"]["error"]["code"] == "llm_timeout"  # type: ignore[index]
+    settings = Settings(limits=LimitSection(idle_seconds=0.3), deadlines=DeadlineSection(llm_first_token_seconds=0.2))
+    async with (
+        serving(engines_for, settings, Reply("x", first_token_seconds=5)) as (_, url),
+        client_of(url) as client,
+    ):
+        await client.send("response.create")
+        assert await client.closed() == 1001
+        assert client.errors() == ["session_idle"]
+        done = client.of("response.done")[0]["response"]
+        assert done["status_details"]["error"]["code"] == "llm_timeout"  # type: ignore[index]

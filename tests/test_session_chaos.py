@@ -39,22 +39,21 @@ def any_command(dice: random.Random, client: Bench, number: int) -> cmd.Command:
     ]
     item_id = dice.choice([*items, "nobody"])
     item = Item(dice.choice([f"own_{number}", item_id]), "user", (Part("text", "Typed."),))
-    return dice.choice(
-        [
-            cmd.CreateReply(),
-            cmd.CreateReply(store=False, input=(Item("", "user", (Part("text", "Aside."),)),)),
-            cmd.CreateReply(modality="text"),
-            cmd.CancelReply(),
-            cmd.CancelReply("resp_x"),
-            cmd.CommitAudio(),
-            cmd.ClearAudio(),
-            cmd.CreateItem(item, dice.choice([None, None, "root", item_id])),
-            cmd.DeleteItem(item_id),
-            cmd.RetrieveItem(item_id),
-            cmd.TruncateItem(item_id, dice.choice([0, 700, 10**9])),
-            cmd.Configure(any_options(dice)),
-        ]
-    )
+    commands: list[cmd.Command] = [
+        cmd.CreateReply(),
+        cmd.CreateReply(store=False, input=(Item("", "user", (Part("text", "Aside."),)),)),
+        cmd.CreateReply(modality="text"),
+        cmd.CancelReply(),
+        cmd.CancelReply("resp_x"),
+        cmd.CommitAudio(),
+        cmd.ClearAudio(),
+        cmd.CreateItem(item, dice.choice([None, None, "root", item_id])),
+        cmd.DeleteItem(item_id),
+        cmd.RetrieveItem(item_id),
+        cmd.TruncateItem(item_id, dice.choice([0, 700, 10**9])),
+        cmd.Configure(any_options(dice)),
+    ]
+    return dice.choice(commands)
 
 
 def check(client: Bench) -> None:
@@ -92,7 +91,8 @@ def check(client: Bench) -> None:
                 speaking = False
     assert not active, "a reply that never ends"
     committed = [event.item_id for event in client.of(ev.AudioCommitted)]
-    known = {event.item_id for event in [*client.of(ev.TranscriptDone), *client.of(ev.TranscriptFailed)]}
+    known = {done.item_id for done in client.of(ev.TranscriptDone)}
+    known |= {failed.item_id for failed in client.of(ev.TranscriptFailed)}
     assert set(committed) == known
     assert len(committed) == len(set(committed))
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import cast
 
@@ -14,8 +14,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 
-from tests.speech import quiet
+from tests.llm_server import Reply, Script, ScriptedLlm
+from tests.running import running
+from tests.speech import EnginesFor, quiet
 from voiceagent.audio.pcm import Pcm, to_bytes
+from voiceagent.server.app import VoiceServer
+from voiceagent.settings import Settings
 
 Json = dict[str, object]
 DEADLINE = 20.0
@@ -95,6 +99,38 @@ async def client_of(url: str, key: str | None = None, **options: object) -> Asyn
         client = WireClient(socket_)
         await client.until("session.created")
         yield client
+
+
+@asynccontextmanager
+async def serving(
+    engines_for: EnginesFor, settings: Settings | None = None, *answers: Reply | str, script: Script | None = None
+) -> AsyncIterator[tuple[VoiceServer, str]]:
+    """The server with a model that gives these answers; and its base URL."""
+    try:
+        async with (
+            ScriptedLlm(script or answers or ["Hello."]) as llm,
+            running(settings or Settings(), engines_for(llm.base_url)) as (voice, url),
+        ):
+            yield voice, url
+    finally:
+        await asyncio.get_running_loop().shutdown_default_executor()  # large messages are parsed in its threads
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for something of which no event tells."""
+    async with asyncio.timeout(DEADLINE):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def until_sessions(url: str, count: int) -> None:
+    """Until the server holds so many sessions."""
+
+    async def reached() -> bool:
+        sessions: int = (await get(url, "/healthz")).json()["sessions"]
+        return sessions == count
+
+    await eventually(reached)
 
 
 async def get(url: str, path: str) -> httpx.Response:

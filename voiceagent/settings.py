@@ -81,6 +81,16 @@ class TurnSection(Section):
     max_turn_seconds: Seconds = 60.0
 
 
+class SilenceSection(Section):
+    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in a
+    row; the next time `goodbye`, and ends the talk."""
+
+    prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
+    prompts: Annotated[int, Field(ge=0)] = 2
+    prompt: str = "Are you still there?"
+    goodbye: str = "I will hang up now. Goodbye."
+
+
 class PlayoutSection(Section):
     """`lead_ms`: how much audio the client is given ahead of what it plays."""
 
@@ -147,6 +157,7 @@ class Settings(BaseSettings):
     server: ServerSection = ServerSection()
     agent: AgentSection = AgentSection()
     turn: TurnSection = TurnSection()
+    silence: SilenceSection = SilenceSection()
     interrupt: InterruptSettings = InterruptSettings()
     playout: PlayoutSection = PlayoutSection()
     memory: MemorySection = MemorySection()

@@ -25,6 +25,12 @@ TURN_BYTES = 64 * 1024
 """Bytes of messages after which the reader lets others run: those that wait are taken without a pause otherwise."""
 MESSAGE_BYTES = 1024
 """What a message costs by itself, as bytes: ten thousand tiny ones in a burst must not fill the outbox with answers."""
+GIVE_TO = "voiceagent.give_to"
+"""An extension of the ASGI scope, offered by our own server: `give_to(taker)` has messages given to `taker` as they are
+read, instead of through `receive`; None ends it."""
+
+Taker = Callable[[Frame], bool]
+"""Takes a message, or returns False when it is to come through `receive`, as all do while one waits there."""
 
 
 class Ending(Exception):
@@ -54,6 +60,8 @@ class Connection:
         self._outbox = Outbox()
         self._session = make_session(self._emit)
         self._stop: asyncio.Future[EndReason] | None = None
+        self._busy = False
+        """A big message is being parsed, or the connection is over."""
 
     async def run(self) -> None:
         self._stop = asyncio.get_running_loop().create_future()
@@ -75,6 +83,7 @@ class Connection:
         except* Exception:
             log.exception("session %s: internal error", self._session.id)
             ending = self._ending("internal_error")
+        self._have_messages_given_to(None)
         await self._close(ending)
 
     def stop(self, reason: EndReason) -> None:
@@ -94,6 +103,7 @@ class Connection:
     async def _read(self) -> None:
         await self._session.ready.wait()
         self._act(self._protocol.start())
+        self._have_messages_given_to(self._take)
         taken = 0
         while True:
             message = await self._websocket.receive()
@@ -103,11 +113,32 @@ class Connection:
             if len(frame) < BIG_FRAME:
                 self._act(self._protocol.receive(frame))
             else:
-                self._act(await asyncio.to_thread(self._protocol.receive, frame))
+                self._busy = True
+                actions = await asyncio.to_thread(self._protocol.receive, frame)
+                self._busy = False
+                self._act(actions)
             taken += MESSAGE_BYTES + len(frame)
             if taken > TURN_BYTES:
                 taken = 0
                 await asyncio.sleep(0)
+
+    def _have_messages_given_to(self, taker: Taker | None) -> None:
+        """Where the server can do it, messages need no task to wake."""
+        offered = self._websocket.scope.get("extensions", {}).get(GIVE_TO)
+        if offered is not None:
+            offered["give_to"](taker)
+
+    def _take(self, frame: Frame) -> bool:
+        """A message as it is read. What needs patience is left to the reader: big ones, and those of a client that has
+        an answer waiting, lest a burst of them fills the outbox."""
+        if self._busy or len(frame) >= BIG_FRAME or not self._outbox.empty:
+            return False
+        try:
+            self._act(self._protocol.receive(frame))
+        except Exception as error:  # also an Ending: it ends the connection as if the reader had raised it
+            if self._stop is not None and not self._stop.done():
+                self._stop.set_exception(error)
+        return True
 
     async def _write(self) -> None:
         while True:

@@ -52,10 +52,11 @@ class Agent:
         user_text: str = "",
         failure: EngineError | None = None,
         after: Callable[[], Awaitable[None]] | None = None,
+        words: str | None = None,
     ) -> Reply:
         """Begin to make a reply that nobody hears until it is released. `user_text` is a turn that is not yet in the
         conversation; with `failure` the reply is the apology for it. `after` is waited for before the prompt is built
-        and may raise EngineError: what the user has said may still be on its way."""
+        and may raise EngineError: what the user has said may still be on its way. With `words` the model is not asked."""
         talk = self._talk
         options, engines, settings = talk.options, talk.shared.engines, talk.shared.settings
         plan = ReplyPlan(
@@ -84,8 +85,15 @@ class Agent:
             host=self,
             failure=failure,
             prompt=None if after is None else self._later_prompt(request, after),
+            words=words,
         )
         reply.start(talk.tasks)
+        return reply
+
+    def say(self, words: str) -> Reply:
+        """Say just this, of the agent's own accord."""
+        reply = self.prepare(CreateReply(), words=words)
+        self.release(reply)
         return reply
 
     def release(self, reply: Reply) -> None:

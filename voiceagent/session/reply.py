@@ -15,7 +15,7 @@ from voiceagent.audio.pcm import Pcm
 from voiceagent.audio.playout import Playout
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import EngineError, Stage
-from voiceagent.llm.base import Completed, LlmEngine, LlmRequest, Message, TextDelta
+from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, Message, TextDelta
 from voiceagent.session.clock import now
 from voiceagent.session.events import (
     Event,
@@ -133,9 +133,11 @@ class Reply:
         host: ReplyHost,
         failure: EngineError | None = None,
         prompt: Callable[[], Awaitable[tuple[Message, ...]]] | None = None,
+        words: str | None = None,
     ) -> None:
         """`failure`: the turn went wrong before there was anything to answer; the reply is the apology for it.
-        `prompt`: waits for the messages, where those of the plan are not yet all."""
+        `prompt`: waits for the messages, where those of the plan are not yet all. `words`: what to say, without asking
+        the model."""
         self.plan = plan
         self.timeline = Timeline()
         self.tokens = 0
@@ -150,12 +152,15 @@ class Reply:
         self._host = host
         self._failure = failure
         self._prompt = prompt
+        self._words = words
         self._stand = Stand.PREPARING
         self._clauses: asyncio.Queue[Clause | Completed | EngineError] = asyncio.Queue(CLAUSES_AHEAD)
         self._steps: asyncio.Queue[Step] = asyncio.Queue(PIECES_AHEAD)
         self._released = asyncio.Event()
         self.done = asyncio.Event()
         """Set once nothing more of it will be sent."""
+        self.over = asyncio.Event()
+        """Set once the client has played it to its end, or will not."""
         self._unpaused = asyncio.Event()
         self._unpaused.set()
         self._paused_at = 0.0
@@ -256,7 +261,8 @@ class Reply:
             if self._prompt is not None:
                 request = replace(request, messages=await self._prompt())
             deadlines = (self._deadlines.llm_first_token_seconds, self._deadlines.llm_next_token_seconds)
-            async with aclosing(within(self._llm.reply(request), *deadlines, stage="llm")) as events:
+            answer = self._llm.reply(request) if self._words is None else recited(self._words)
+            async with aclosing(within(answer, *deadlines, stage="llm")) as events:
                 async for event in events:
                     match event:
                         case TextDelta(text) if text:
@@ -427,6 +433,7 @@ class Reply:
         self._host.reply_done(self)
 
     def _end(self) -> None:
+        self.over.set()
         self._host.emit(ReplyPlayed(self.plan.reply_id))
         self._host.reply_over(self)
 
@@ -442,6 +449,12 @@ class Reply:
         if self.reported is not None:
             return self.reported
         return min(self._sent, max(0.0, self._playout.played(now()) - self._start))
+
+
+async def recited(words: str) -> AsyncGenerator[LlmEvent, None]:
+    """Set words, as a model would send them."""
+    yield TextDelta(words)
+    yield Completed()
 
 
 async def within(

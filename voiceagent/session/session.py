@@ -18,6 +18,7 @@ from voiceagent.session.clock import now
 from voiceagent.session.events import Event, ItemDeleted, ItemRetrieved, ItemTruncated
 from voiceagent.session.listener import Listener
 from voiceagent.session.options import SessionOptions, TurnOptions
+from voiceagent.session.prompting import Prompting
 from voiceagent.session.remember import Remembrance
 from voiceagent.session.talk import Shared, Talk
 from voiceagent.session.turns import Turns
@@ -52,6 +53,7 @@ class Session:
         self._talk = talk = Talk(session_id, shared, options, emit, new_id, remembrance)
         self._agent = Agent(talk)
         self._turns = Turns(talk, self._agent)
+        self._prompting = Prompting(talk, self._agent)
         self._listener = Listener(
             vad=shared.engines.vad.stream(),
             asr=shared.engines.asr,
@@ -92,9 +94,10 @@ class Session:
             if self._agent.current is not None:
                 talk.touch()
             idle_left = talk.active_at + limits.idle_seconds - now()
-            if idle_left <= 0:
+            prompt_left = await self._prompting.check()
+            if idle_left <= 0 or prompt_left is None:
                 return "idle"
-            await asyncio.sleep(min(idle_left, last_moment - now()))
+            await asyncio.sleep(min(idle_left, prompt_left, last_moment - now()))
         return "expired"
 
     def execute(self, command: cmd.Command) -> None:

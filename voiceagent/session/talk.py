@@ -41,6 +41,9 @@ class Talk:
     active_at: float = 0.0
     """When something last happened, in seconds on the loop's clock."""
 
+    turns: int = 0
+    """How many turns the user has had."""
+
     def touch(self) -> None:
         self.active_at = now()
 

@@ -160,6 +160,7 @@ class Turns:
             self._resume()
             return
         talk = self._talk
+        talk.turns += 1
         if utterance.announced:
             talk.emit(SpeechStopped(utterance.item_id, milliseconds(end)))
         talk.emit(AudioCommitted(utterance.item_id, talk.conversation.last_id))

@@ -7,12 +7,13 @@ somebody else.
 """
 
 import math
+from collections import deque
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.vad.base import WINDOW
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +52,11 @@ DECAY_DB = 1.5
 TAIL = 12
 """Frames after which an echo has died away."""
 
+PAST = LAGS + TAIL
+
+MOST_WAITING = 32
+"""Windows (a second) that may wait to be compared."""
+
 FLOOR_STEP_DB = 0.05
 """How fast the background may rise: 3 dB a second."""
 
@@ -63,9 +69,9 @@ LOUD_DB = QUIET_DB + 12.0
 TAPER: Floats = np.hanning(FRAME)
 BINS_HZ = np.arange(FRAME // 2 + 1) * EAR_RATE / FRAME
 BINS_OF_BANDS = np.array([(BINS_HZ >= low) & (BINS_HZ < high) for low, high in pairwise(EDGES_HZ)], np.float64).T
-FADE = 0.5 ** (2 / HALF_LIFE)
-FALL: Floats = DECAY_DB * np.maximum(np.arange(TAIL) - 2, 0)[:, np.newaxis]
-NOTHING: Floats = np.full((2, BANDS), QUIET_DB)
+FADE = 0.5 ** (1 / HALF_LIFE)
+FALL: Floats = DECAY_DB * np.maximum(np.arange(TAIL)[::-1] - 2, 0)[:, np.newaxis]
+SILENCE = silence(WINDOW)
 
 
 def loudness(pcm: Pcm) -> Floats:
@@ -76,12 +82,14 @@ def loudness(pcm: Pcm) -> Floats:
 
 
 class EchoTracker:
-    """Follows the echo of one conversation. A window costs a third of what the voice detector takes for it, and next to
-    nothing while the agent is silent or nothing like a voice is heard."""
+    """Follows the echo of one conversation. While the agent plays, a window costs a third of what the voice detector
+    takes for it if there may be a voice, and next to nothing if there is none."""
 
     def __init__(self) -> None:
-        self._played: Floats = np.full((LAGS + TAIL + 1, BANDS), QUIET_DB)
-        """The agent's latest frames, the newest first."""
+        self._played: Floats = np.full((PAST, BANDS), QUIET_DB)
+        """The agent's latest frames, the newest last."""
+        self._waiting: deque[tuple[Pcm, Pcm]] = deque(maxlen=MOST_WAITING)
+        """Windows without a voice: compared in one go when there is one, since that costs little more than one."""
         self._weight: Floats = np.zeros((LAGS, 1))
         self._sums: Floats = np.zeros((5, LAGS, BANDS))
         """Of microphone, agent, both squared, and their product, for each delay, fading."""
@@ -100,38 +108,39 @@ class EchoTracker:
         """Take WINDOW samples of each, at 16 kHz; `played` is what the client played in that time by the playout clock,
         None when it played nothing; `voice` False where there is certainly none to compare. Returns by how many dB the
         microphone is louder than the echo explains, None where nothing is known of an echo, or none can be left."""
-        if played is None and self._still >= LAGS:
+        self._still = self._still + WINDOW // FRAME if played is None else 0
+        if self._still > LAGS:
+            self._waiting.clear()
             return None
+        self._waiting.append((microphone, SILENCE if played is None else played))
         if not voice:
-            self._keep(NOTHING if played is None else loudness(played))
             return None
-        if played is None:
-            heard, theirs = loudness(microphone), NOTHING
-        else:
-            heard, theirs = loudness(np.concatenate((microphone, played))).reshape(2, 2, BANDS)
-        self._keep(theirs)
-        self._floor = np.minimum(heard.min(axis=0), self._floor + 2 * FLOOR_STEP_DB)
-        self._compare(heard)
+        heard = self._compare_waiting()
         self._find()
         if self._lag is None:
             return None
-        return max(self._excess(heard[0], self._lag + 1), self._excess(heard[1], self._lag))
+        return max(self._excess(heard[-2], self._lag + 1), self._excess(heard[-1], self._lag))
 
-    def _keep(self, theirs: Floats) -> None:
-        self._still = 0 if theirs.max() > QUIET_DB else self._still + 2
-        self._played = np.concatenate((theirs[::-1], self._played[:-2]))
-
-    def _compare(self, heard: Floats) -> None:
-        """Add the two frames to the sums: the older one stood beside the agent's frames one further back."""
-        self._weight *= FADE
-        self._sums *= FADE
-        for index, mine in enumerate(heard):
-            theirs = self._played[1 - index : 1 - index + LAGS]
-            there = (theirs.max(axis=1, keepdims=True) > QUIET_DB).astype(float)
-            x, y = there * mine, there * theirs
-            self._weight += there
-            for total, term in zip(self._sums, (x, y, x * mine, y * theirs, x * theirs), strict=True):
-                total += term
+    def _compare_waiting(self) -> Floats:
+        """Add the windows that wait to the sums; returns the microphone's frames."""
+        pieces = [*(mine for mine, _ in self._waiting), *(theirs for _, theirs in self._waiting)]
+        self._waiting.clear()
+        heard, played = loudness(np.concatenate(pieces)).reshape(2, -1, BANDS)
+        self._floor = np.minimum(heard.min(axis=0), self._floor + len(heard) * FLOOR_STEP_DB)
+        history = np.concatenate((self._played, played))
+        self._played = history[-PAST:]
+        # For each frame the agent's of the same time and before, shape (frames, delays, bands).
+        theirs = np.lib.stride_tricks.sliding_window_view(history[-len(played) - LAGS + 1 :], LAGS, axis=0)
+        theirs = theirs.transpose(0, 2, 1)[:, ::-1]
+        fade = FADE ** np.arange(len(heard) - 1, -1, -1)[:, np.newaxis]
+        there = (theirs.max(axis=2) > QUIET_DB) * fade
+        y = there[:, :, np.newaxis] * theirs
+        terms = (there.T @ heard, y.sum(axis=0), there.T @ heard**2, (y * theirs).sum(axis=0))
+        self._weight = self._weight * FADE ** len(heard) + there.sum(axis=0)[:, np.newaxis]
+        self._sums *= FADE ** len(heard)
+        for total, term in zip(self._sums, (*terms, (y * heard[:, np.newaxis]).sum(axis=0)), strict=True):
+            total += term
+        return heard
 
     def _find(self) -> None:
         """The delay at which the two rise and fall together most, if they do."""
@@ -149,8 +158,8 @@ class EchoTracker:
 
     def _excess(self, heard: Floats, lag: int) -> float:
         """The frame beside the echo expected of what was played `lag` frames before, and of its reverberation."""
-        first = max(0, lag - 1)  # the true delay lies between two frames
-        source = (self._played[first : first + TAIL] - FALL).max(axis=0)
+        newest = PAST - max(0, lag - 1)  # the true delay lies between two frames
+        source = (self._played[newest - TAIL : newest] - FALL).max(axis=0)
         expected = np.maximum(source + self._gain, self._floor)
         self._gain += np.where(source > LOUD_DB, STEP_DB * np.sign(heard - source - self._gain), 0.0)
         return 10.0 * math.log10(float((10 ** (heard / 10)).sum() / (10 ** (expected / 10)).sum()))

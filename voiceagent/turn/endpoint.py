@@ -44,8 +44,8 @@ class FixedSilence:
 
 EVIDENCE_MS = 300
 """What one unit of log-odds is worth. Pauses that speakers go on from last, beyond the first 160 ms, another 327 ms in
-the mean, and are about exponentially distributed (measured on 388). For such pauses the wait that is best falls by just
-that mean for each unit: an end e times as likely is worth a wait after which pauses are e times as frequent."""
+the mean (measured on 388), about exponentially distributed: in each such stretch of silence the odds that it is the end
+grow by a factor of e, which is one unit. So a unit of evidence saves one stretch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class SmartTurn:
 
     async def finished(self, audio: Pcm) -> float | None:
         """How likely it is, 0 to 1, that whoever speaks in these 16 kHz samples has finished. The samples are those of
-        the turn up to now, with some 200 ms of the pause; only the last 8 s count.
+        the turn up to now, with some 160 ms of the pause; only the last 8 s count. They must not change meanwhile.
 
         None when there is no answer to be had: too many wait, the model failed, or it is closed. Nothing depends on it
         alone, so that this never raises. A question whose asker was cancelled is dropped.
