@@ -3,7 +3,13 @@
 Recorded clips are played, as fast as they can be, to the real detector and recogniser while an agent talks all the
 time; the decision of `voiceagent.turn.interrupt` is applied to a client that plays with a lead. The recogniser's words
 are given 100 ms after they were asked for. A plain gate on the same probabilities stands beside it: it interrupts after
-so many milliseconds of voice. Speakers fall into two halves by name: one was tuned on, the other is reported.
+so many milliseconds of voice.
+
+Speakers fall into two halves by name; settings were chosen by the half "tune". A half has so few clips of some kinds
+that one clip is 5 %, so the targets are held against all of them.
+
+What is heard in a room with the reference is played as if the pauses did not exist: the echo goes on through them,
+which makes it harder than life.
 """
 
 import argparse
@@ -69,7 +75,7 @@ class Outcome:
         return self.stop_ms is not None
 
 
-async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase: Phase = Phase.SPEAKING) -> Outcome:
+async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase: Phase) -> Outcome:
     """Let the agent talk while the clip is heard."""
     probabilities = await engines.probabilities(clip)
     onset = clip.onset if clip.onset is not None else first_long_voice(probabilities)
@@ -211,7 +217,9 @@ def table(rows: Sequence[Row]) -> str:
     head = f"{'clips':24} {'half':6} {'n':>4} {'as expected':24} {'target':>6} " + " ".join(
         f"{f'gate {ms}':>8}" for ms in GATES_MS
     )
-    lines = [head + f" {'stop p50/p95':>13} {'sure p50':>8} {'paused':>7} {'pause p50/p95':>13} {'gap p50':>7} {'asked':>5}"]
+    lines = [
+        head + f" {'stop p50/p95':>13} {'sure p50':>8} {'paused':>7} {'pause p50/p95':>13} {'gap p50':>7} {'asked':>5}"
+    ]
     for r in rows:
         share = f"{r.expected:8} {r.share:6.1%} [{r.low:4.0%}-{r.high:4.0%}]"
         target = "" if r.target is None else f"{r.target:.0%}" + ("" if r.met else " !")
@@ -235,15 +243,13 @@ def pair(one: float | None, other: float | None) -> str:
 # -- running ------------------------------------------------------------------------------------------------------------
 
 
-async def run(folder: Path, settings: InterruptSettings) -> tuple[list[Outcome], int]:
+async def run(folder: Path, settings: InterruptSettings, phase: Phase) -> tuple[list[Outcome], int]:
     models = ModelStore()
-    engines = Engines(
-        SileroVad(SileroVad.Options(), models), SherpaAsr(SherpaAsr.Options(), models), cache_folder()
-    )
+    engines = Engines(SileroVad(SileroVad.Options(), models), SherpaAsr(SherpaAsr.Options(), models), cache_folder())
     clips, silent = recorded(folder, KINDS)
     await engines.open()
     try:
-        return [await play(clip, engines, settings) for clip in [*clips, *spoken(), *in_a_room(folder)]], silent
+        return [await play(clip, engines, settings, phase) for clip in [*clips, *spoken(), *in_a_room(folder)]], silent
     finally:
         await engines.close()
 
@@ -252,12 +258,14 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.barge_in", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows and outcomes there")
     parser.add_argument("--wrong", action="store_true", help="list the clips that did not do as they should")
+    phases = ("thinking", "first_words", "speaking", "last_words")
+    parser.add_argument("--phase", choices=phases, default="speaking", help="what the agent is doing all the time")
     options = parser.parse_args(argv)
     folder = speech_folder()
     if folder is None:
         print("skipped: no recordings; set VOICEAGENT_SPEECH to the folder that holds their manifest.jsonl")
         return 0
-    outcomes, silent = asyncio.run(run(folder, InterruptSettings()))
+    outcomes, silent = asyncio.run(run(folder, InterruptSettings(), Phase[options.phase.upper()]))
     rows = [
         row(kind, half, chosen)
         for kind in (*YIELD, *OTHERS_YIELD, *CONTINUE, *OTHERS_CONTINUE)
@@ -274,7 +282,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         report = {"rows": [asdict(r) for r in rows], "clips": [asdict(o) for o in outcomes], "silent": silent}
         options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False), "utf-8")
-    return 0 if all(r.met for r in rows if r.half == "report") else 1
+    return 0 if all(r.met for r in rows if r.half == "all") else 1
 
 
 if __name__ == "__main__":

@@ -158,9 +158,9 @@ async def test_a_client_that_does_not_close_is_not_waited_for(engines_for: Engin
         transport.resume_reading()
 
 
-async def test_ten_servers_one_after_the_other_leave_nothing(engines_for: EnginesFor) -> None:
+async def test_five_servers_one_after_the_other_leave_nothing(engines_for: EnginesFor) -> None:
     async with ScriptedLlm() as llm:
-        for _ in range(10):
+        for _ in range(5):
             async with running(Settings(), engines_for(llm.base_url)) as (_, url), client_of(url) as client:
                 await client.is_well()
 

@@ -18,7 +18,7 @@ QUIETER = 10.0
 BAND = (300.0, 3400.0)
 """Hz that a telephone carries (ITU-T G.712)."""
 TAPS = 481
-"""Of the band's filter: 50 Hz at its lower edge; it holds back half as many samples (10 ms)."""
+"""Of the band's filter: its edges fall off within 250 Hz; it holds back half as many samples (10 ms)."""
 LINE_DELAY = TAPS - 1
 """Samples by which the telephone line is late: a filter before the line and one after it."""
 

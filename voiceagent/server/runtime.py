@@ -24,6 +24,7 @@ from voiceagent.session.reply import Apology
 from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
 from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.vad.base import VadEngine
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,13 @@ async def open_shared(settings: Settings, engines: Engines) -> AsyncIterator[tup
             memory = SqliteMemory(Path(settings.memory.path))
             stack.push_async_callback(memory.close)
             await memory.open()
+        model: SmartTurn | None = None
+        if settings.turn.model:
+            model = SmartTurn(ModelStore(settings.models_dir))
+            stack.push_async_callback(model.close)
+            await model.open()
         apology = await render_apology(engines.tts, settings)
-        yield Shared(engines, settings, apology), memory
+        yield Shared(engines, settings, apology, model), memory
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Apology:

@@ -56,7 +56,7 @@ class Agent:
     ) -> Reply:
         """Begin to make a reply that nobody hears until it is released. `user_text` is a turn that is not yet in the
         conversation; with `failure` the reply is the apology for it. `after` is waited for before the prompt is built
-        and may raise EngineError: what the user has said may still be on its way. With `words` the model is not asked."""
+        and may raise EngineError: the user's words may still be on their way. With `words` the model is not asked."""
         talk = self._talk
         options, engines, settings = talk.options, talk.shared.engines, talk.shared.settings
         plan = ReplyPlan(

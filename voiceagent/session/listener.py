@@ -15,6 +15,7 @@ from voiceagent.errors import Refused
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.utterance import Utterance
 from voiceagent.turn.endpoint import Endpointer
+from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.turn.watch import PauseWatch
 from voiceagent.vad.base import WINDOW, VadStream
 from voiceagent.vad.segmenter import Onset, Segmenter
@@ -94,6 +95,8 @@ class Listener:
         asr: AsrEngine,
         options: SessionOptions,
         endpointer: Callable[[SessionOptions], Endpointer],
+        pauses: PauseWatch,
+        model: SmartTurn | None,
         events: TurnEvents,
         tasks: asyncio.TaskGroup,
         new_id: Callable[[str], str],
@@ -103,7 +106,9 @@ class Listener:
         self._vad = vad
         self._asr = asr
         self._make_endpointer = endpointer
-        self._pauses = PauseWatch(endpointer(options))
+        self._pauses = pauses
+        self._model = model
+        self._asking: asyncio.Task[None] | None = None
         self._events = events
         self._tasks = tasks
         self._new_id = new_id
@@ -268,6 +273,7 @@ class Listener:
             utterance.speech_ended_at = arrived
             if self._paused:
                 self._paused = False
+                self._stop_asking()
                 self._pauses.went_on()
             self._events.voice_goes_on(utterance)
 
@@ -282,11 +288,28 @@ class Listener:
             self._paused = True
             voice = utterance.latest(silent)
             self._pauses.paused(voice, utterance.speech_samples * 1000 / EAR_RATE, utterance.text)
+            self._ask(utterance)
             self._events.voice_paused(utterance)
         self._pauses.know(text=utterance.text)
         undecided = 0 if utterance.confirmed else UNDECIDED_MS
         if silence_ms >= undecided and self._pauses.is_over(silence_ms):
             self._end(self._segmenter.last_speech_sample or self._position)
+
+    def _ask(self, utterance: Utterance) -> None:
+        """Let the model hear the turn, if there is one: its answer makes the wait shorter or longer."""
+        if self._model is not None:
+            self._asking = self._tasks.create_task(self._answer(self._model, utterance), name="turn model")
+
+    async def _answer(self, model: SmartTurn, utterance: Utterance) -> None:
+        finished = await model.finished(utterance.latest(0))
+        if finished is not None and utterance is self._utterance:
+            self._pauses.know(finished=finished)
+
+    def _stop_asking(self) -> None:
+        """An answer that comes now would be taken for one on the next pause."""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
 
     # -- utterances -------------------------------------------------------------------------------------------------
 
@@ -321,6 +344,7 @@ class Listener:
     def _end(self, end: int) -> None:
         """Hand the turn on. Its audio is not given to the next one."""
         utterance = self._require()
+        self._stop_asking()
         if utterance.confirmed:
             self._pauses.ended(utterance.speech_samples * 1000 / EAR_RATE)
         self._forget()

@@ -23,6 +23,7 @@ from voiceagent.session.remember import Remembrance
 from voiceagent.session.talk import Shared, Talk
 from voiceagent.session.turns import Turns
 from voiceagent.turn.endpoint import Endpointer, endpointer
+from voiceagent.turn.watch import PauseWatch
 
 End = Literal["idle", "expired"]
 """Why a session ends of itself: nobody did anything, or the talk reached its longest time."""
@@ -52,13 +53,16 @@ class Session:
         """Set when commands may come."""
         self._talk = talk = Talk(session_id, shared, options, emit, new_id, remembrance)
         self._agent = Agent(talk)
-        self._turns = Turns(talk, self._agent)
+        pauses = PauseWatch(self._endpointer(options))
+        self._turns = Turns(talk, self._agent, pauses)
         self._prompting = Prompting(talk, self._agent)
         self._listener = Listener(
             vad=shared.engines.vad.stream(),
             asr=shared.engines.asr,
             options=options,
             endpointer=self._endpointer,
+            pauses=pauses,
+            model=shared.turn_model,
             events=self._turns,
             tasks=talk.tasks,
             new_id=new_id,

@@ -14,6 +14,7 @@ from voiceagent.session.options import SessionOptions
 from voiceagent.session.remember import Remembrance
 from voiceagent.session.reply import Apology
 from voiceagent.settings import Settings
+from voiceagent.turn.smart_turn import SmartTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Shared:
     engines: Engines
     settings: Settings
     apology: Apology
+    turn_model: SmartTurn | None = None
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from voiceagent.session.options import TurnOptions
 from voiceagent.session.reply import Reply
 from voiceagent.session.talk import Talk
 from voiceagent.session.utterance import Utterance
+from voiceagent.turn.watch import PauseWatch
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,9 @@ class Prepared:
 class Turns:
     """Told by the listener what it hears; see `listener.TurnEvents`."""
 
-    def __init__(self, talk: Talk, agent: Agent) -> None:
+    def __init__(self, talk: Talk, agent: Agent, pauses: PauseWatch) -> None:
         self._talk = talk
+        self._pauses = pauses
         self._agent = agent
         self._heard: Utterance | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -102,6 +104,8 @@ class Turns:
         """The user has the floor."""
         turn = self._talk.options.turn
         utterance.confirmed = utterance.announced = True
+        if self.understanding or (self._agent.current is not None and not self._agent.current.audible):
+            self._pauses.came_back()
         self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
         if turn is not None and turn.interrupt_reply:
             self._agent.stop("turn_detected")

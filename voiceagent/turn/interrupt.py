@@ -72,6 +72,8 @@ class Interrupter:
     """One conversation's judge. Feed it every window, also while the agent is silent; give it words when it asks."""
 
     def __init__(self, settings: InterruptSettings | None = None) -> None:
+        self.narrowband = False
+        """Whether the microphone is a telephone's, which lets nothing through below 300 Hz: a thin voice is none then."""
         self._settings = settings or InterruptSettings()
         self._segmenter = Segmenter(self._settings.threshold)
         self._echo = EchoJudge(self._settings.echo_db)
@@ -295,7 +297,7 @@ class Interrupter:
         settings, usual = self._settings, self._usual
         return (
             voice.clear < settings.clear
-            or voice.body < self._below(settings.thin_db, usual.body)
+            or (not self.narrowband and voice.body < self._below(settings.thin_db, usual.body))
             or (usual.level is not None and voice.level < usual.level - FAINTER_DB)
         )
 

@@ -3,10 +3,11 @@
 Four measures, each with a plain reason:
 
 - *clear*: the detector is sure of nearly every window of a person's voice; of residual echo, music or a crowd it is
-  sure of some. Measured over 704 ms on recorded speech, 95 % of voices near the microphone had at least 82 % of their
-  windows above 0.9.
-- *body*: the energy below 300 Hz beside that up to 1 kHz. A chest has it, a small loudspeaker does not: 98 % of the
-  voices measured lie above -14 dB, what a loudspeaker left after an echo canceller mostly below -25 dB.
+  sure of some. Measured over 704 ms, 98 % of 580 voices near the microphone had at least 68 % of such windows, sung
+  music none.
+- *body*: the energy below 300 Hz beside that up to 1 kHz. A chest has it, a small loudspeaker does not: 97 % of those
+  voices lie above -14 dB, half of them above -4 dB; of the voices that a loudspeaker left after an echo canceller half
+  lie below -20 dB.
 - *hum*: the energy above 1 kHz beside that below. With the mouth closed ("mm-hmm") hardly any gets out.
 - *level*: how loud it is.
 

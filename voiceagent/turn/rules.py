@@ -5,7 +5,7 @@ cannot tell. The evidence of all rules is added up, as in a logistic regression,
 
 Measured on the pauses of 160 ms and more of recorded turns (388 within, 469 at the end; English, half of the speakers
 learners), area under the curve, speakers left out of the fit: words 0.61, words and fade 0.71, words, fade and habit
-0.81; Smart Turn alone 0.79, with all three 0.86. What did not help beyond these: pitch (0.60 alone, nothing beside the
+0.80; Smart Turn alone 0.79, with all three 0.86. What did not help beyond these: pitch (0.60 alone, nothing beside the
 fade), the level of the pause itself (it measures the room), the detector's probabilities, the longest pause so far, and
 asking Smart Turn again later in the pause or about less audio.
 """
