@@ -170,6 +170,7 @@ def test_our_own_events_are_told_only_when_asked_for() -> None:
             "response_id": "resp_1",
             "response_ms": 500,
             "parts": {"endpointing": 300, "tts_first_audio": 200},
+            "events": {"speech_end": 0, "committed": 300, "first_audio": 500},
         },
         {
             "type": "voiceagent.timeline",
@@ -177,6 +178,7 @@ def test_our_own_events_are_told_only_when_asked_for() -> None:
             "response_id": "resp_1",
             "response_ms": None,
             "parts": {},
+            "events": {},
         },
         {"type": "voiceagent.response.played", "response_id": "resp_1"},
     ]

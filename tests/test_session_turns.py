@@ -13,6 +13,7 @@ from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.items import Item, Part
 from voiceagent.session.options import SessionOptions, TurnOptions
+from voiceagent.session.timeline import MARKS
 
 pytestmark = pytest.mark.looptime(resolution=1e-9, noop_cycles=2)
 
@@ -322,3 +323,14 @@ async def test_what_the_client_changes_in_the_pause_is_in_the_answer() -> None:
         assert 5 < len(heard) < 25
         assert "It is night." in str(prompt)
         assert len(client.of(ev.ReplyStarted)) == 2
+
+
+async def test_the_timeline_of_a_turn_names_every_station_in_order() -> None:
+    async with bench("An answer.") as client:
+        await client.turn(0.8)
+        timed = await client.until(ev.TurnTimed)
+        marks = timed.timeline.marks()
+        assert list(marks) == [mark for mark in MARKS if mark != "interrupted"]
+        assert marks["onset"] == 0 < marks["speech_end"] < marks["paused"] <= marks["prepared"] < marks["committed"]
+        assert marks["committed"] <= marks["first_audio"] < marks["heard"]
+        assert sum(timed.timeline.parts().values()) == timed.timeline.response_ms

@@ -49,6 +49,6 @@ async def compare_heard(results: list[TurnResult], recognise: Recognise) -> None
     """Fill in by how many words the server is off in what it says was heard."""
     for result in results:
         for text, claimed, played in result.heard:
-            off = words_off(text, claimed, await recognise(played) if len(played) >= SHORTEST else "")
-            if off is not None and len(played) >= SHORTEST:
-                result.heard_words_off.append(off)
+            if len(played) >= SHORTEST:
+                off = words_off(text, claimed, await recognise(played))
+                result.heard_words_off += [] if off is None else [off]

@@ -245,6 +245,7 @@ class RealtimeProtocol:
                         response_id=reply_id,
                         response_ms=timeline.response_ms,
                         parts=timeline.parts(),
+                        events=timeline.marks(),
                     )
                 ]
             case events.ReplyPlayed(reply_id=reply_id):

@@ -261,6 +261,7 @@ class TurnTimeline(ServerEvent, tag="voiceagent.timeline"):
     response_id: str
     response_ms: int | None
     parts: dict[str, int]
+    events: dict[str, int]
 
 
 class ResponsePlayed(ServerEvent, tag="voiceagent.response.played"):

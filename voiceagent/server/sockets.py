@@ -12,8 +12,9 @@ REQUEST_SECONDS = 10.0
 """How long a client may take for a request's head."""
 LINGER_SECONDS = 2.0
 """How long a finished connection stays for a client that reads slowly or still sends."""
-READ_BYTES = 16 * 1024
-"""Most that is taken from a socket at once. asyncio's 256 kB hold forty thousand empty frames: 150 ms of parsing."""
+READ_BYTES = 8 * 1024
+"""Most that is taken from a socket at once: fourteen hundred empty frames, 7 ms of parsing. asyncio's own 256 kB hold
+forty thousand."""
 UNREAD_BYTES = 256 * 1024
 """Pongs and the like that may wait for a client that pings and does not read."""
 

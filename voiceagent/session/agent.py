@@ -173,11 +173,9 @@ class Agent:
         if reply.plan.stored:
             self._talk.set_text(item.id, item.text, complete=item.status == "completed", kind=reply.plan.modality)
 
-    def reply_done(self, reply: Reply) -> None:
+    def reply_over(self, reply: Reply) -> None:
         if reply.plan.user_item_id is not None:
             self._talk.emit(TurnTimed(reply.plan.user_item_id, reply.plan.reply_id, reply.timeline))
-        log.info("session %s: reply %s: %s", self._talk.id, reply.plan.reply_id, reply.timeline.parts())
-
-    def reply_over(self, reply: Reply) -> None:
+        log.info("session %s: reply %s: %s", self._talk.id, reply.plan.reply_id, reply.timeline.marks())
         self._replies.remove(reply)
         self._talk.touch()

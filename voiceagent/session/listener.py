@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from voiceagent.asr.base import AsrEngine, AsrHint
 from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import Refused
+from voiceagent.session.inbox import Audio, Clear, Commit, Inbox
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.utterance import Utterance
 from voiceagent.turn.endpoint import Endpointer
@@ -22,10 +22,6 @@ from voiceagent.vad.segmenter import Onset, Segmenter
 
 PIECE = EAR_RATE // 10
 """Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
-BACKLOG_SECONDS = 330.0
-"""Audio that may wait to be heard: the largest single append of the Realtime protocol (15 MiB of 24 kHz PCM)."""
-LEAST_SECONDS = 0.005
-"""What an append counts at least: a million of one sample each would be a second of audio and 200 MB."""
 PAUSE_MS = 160
 """Silence after which recognition is finished ahead, in case the turn is over: longer than the gaps inside words."""
 PARTIAL_SECONDS = 0.4
@@ -68,23 +64,6 @@ class TurnEvents(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
-    pcm: Pcm
-    rate: int
-    arrived: float
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    item_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    pass
-
-
 class Listener:
     """Positions are samples at EAR_RATE since the talk began; all decisions count them, never the clock."""
 
@@ -114,9 +93,7 @@ class Listener:
         self._new_id = new_id
         self._deadline = deadline
         self._max_turn = int(max_turn_seconds * EAR_RATE)
-        # Bounded by `_backlog` seconds, of which every entry counts some: a client may send frames of any length.
-        self._inbox: asyncio.Queue[Audio | Commit | Clear] = asyncio.Queue()
-        self._backlog = 0.0
+        self._inbox = Inbox()
         self._uncommitted_ms = 0.0
         self._commits_waiting = 0
         self._caught_up = asyncio.Event()
@@ -147,13 +124,9 @@ class Listener:
 
     def feed(self, pcm: Pcm, rate: int, now: float) -> None:
         """Take more of the user's audio. Raises Refused when far more waits than could be heard in time."""
-        seconds = len(pcm) / rate
-        cost = max(seconds, LEAST_SECONDS)
-        if self._backlog + cost > BACKLOG_SECONDS:
+        if not self._inbox.add(pcm, rate, now):
             raise Refused("input_audio_buffer_overflow", "audio arrives faster than it can be heard; send slower")
-        self._backlog += cost
-        self._uncommitted_ms += seconds * 1000
-        self._inbox.put_nowait(Audio(pcm, rate, now))
+        self._uncommitted_ms += len(pcm) * 1000 / rate
 
     def commit(self) -> None:
         """End the turn here. Raises Refused below MIN_COMMIT_MS of audio."""
@@ -165,12 +138,12 @@ class Listener:
         self._uncommitted_ms = 0.0
         self._commits_waiting += 1
         self._caught_up.clear()
-        self._inbox.put_nowait(Commit(self._new_id("item")))
+        self._inbox.put(Commit(self._new_id("item")))
 
     def clear(self) -> None:
         """Forget the audio since the last turn."""
         self._uncommitted_ms = 0.0
-        self._inbox.put_nowait(Clear())
+        self._inbox.put(Clear())
 
     @property
     def committing(self) -> bool:
@@ -192,11 +165,10 @@ class Listener:
         """Hear until cancelled."""
         try:
             while True:
-                match await self._inbox.get():
+                match await self._inbox.get(self._worth_a_look()):
                     case Audio(pcm, rate, arrived):
                         for start in range(0, len(pcm), rate):  # a second at a time: resampling holds the loop
                             await self._hear(self._at_ear_rate(pcm[start : start + rate], rate), arrived)
-                        self._backlog = max(0.0, self._backlog - max(len(pcm) / rate, LEAST_SECONDS))
                     case Commit(item_id):
                         self._commit(item_id)
                     case Clear():
@@ -221,6 +193,13 @@ class Listener:
                 self._events.words_so_far(utterance, text)
 
     # -- hearing ----------------------------------------------------------------------------------------------------
+
+    def _worth_a_look(self) -> float:
+        """Seconds of audio after which something can be decided: in a pause any, else what completes a window."""
+        pausing = self._utterance is not None and self._segmenter.silence_samples > 0
+        if self._options.turn is None or pausing:
+            return 0.0
+        return (WINDOW - len(self._unjudged)) / EAR_RATE
 
     def _at_ear_rate(self, pcm: Pcm, rate: int) -> Pcm:
         if rate != self._rate:

@@ -103,10 +103,6 @@ class ReplyHost(Protocol):
         """The reply's text is known, as far as it was or will be heard."""
         ...
 
-    def reply_done(self, reply: "Reply") -> None:
-        """Nothing more of it will be sent."""
-        ...
-
     def reply_over(self, reply: "Reply") -> None:
         """The client has played all there is of it."""
         ...
@@ -176,6 +172,7 @@ class Reply:
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to prepare it."""
+        self.timeline.prepared = now()
         self._task = tasks.create_task(self._run(), name=f"reply {self.plan.reply_id}")
 
     def release(self) -> None:
@@ -202,6 +199,7 @@ class Reply:
         stand, self._stand = self._stand, Stand.OVER
         if stand in (Stand.ACTIVE, Stand.SENT):
             item = self._item(self.spoken.heard(self._played()), "incomplete")
+            self.timeline.interrupted = now()
             self._playout.flush(now())
             if self._item_added:
                 self._host.reply_heard(self, item)
@@ -247,6 +245,7 @@ class Reply:
                 worker.cancel()
         await asyncio.sleep(self._playout.remaining(now()))
         self._stand = Stand.OVER
+        self.timeline.heard = now()
         self._end()
 
     async def _think(self) -> None:
@@ -393,6 +392,7 @@ class Reply:
         """All is sent."""
         self._say()  # what the voice had no sound for
         self._stand = Stand.SENT
+        self.timeline.sent = now()
         self.spoken.finish()
         whole = isinstance(end, Completed) and end.reason == "stop"
         item = self._item(self.spoken.text, "completed" if whole else "incomplete")
@@ -430,7 +430,6 @@ class Reply:
             )
         )
         self.done.set()
-        self._host.reply_done(self)
 
     def _end(self) -> None:
         self.over.set()

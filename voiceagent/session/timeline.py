@@ -5,19 +5,49 @@ from dataclasses import dataclass
 PARTS = ("endpointing", "asr", "llm_first_token", "first_clause", "tts_first_audio")
 
 
+MARKS = (
+    "onset",
+    "speech_end",
+    "paused",
+    "transcribed",
+    "prepared",
+    "committed",
+    "first_token",
+    "first_clause",
+    "first_audio",
+    "sent",
+    "heard",
+    "interrupted",
+)
+
+
 @dataclass(slots=True)
 class Timeline:
     """Seconds on the loop's clock; None where the turn never got there (a typed turn has no speech).
 
-    `speech_end` is when the last sample with speech arrived, `first_audio` when the reply's first sample was sent.
+    `onset` is when the user's voice began, `speech_end` when the last sample with speech arrived, `paused` when the
+    silence was long enough to prepare an answer, `prepared` when that was begun, `first_audio` when the reply's first
+    sample was sent, `sent` when its last was, `heard` when the client had played it, `interrupted` when it was cut off.
     """
 
+    onset: float | None = None
     speech_end: float | None = None
-    committed: float | None = None
+    paused: float | None = None
     transcribed: float | None = None
+    prepared: float | None = None
+    committed: float | None = None
     first_token: float | None = None
     first_clause: float | None = None
     first_audio: float | None = None
+    sent: float | None = None
+    heard: float | None = None
+    interrupted: float | None = None
+
+    def marks(self) -> dict[str, int]:
+        """Milliseconds of every station that was reached, from the earliest one."""
+        reached = {name: at for name in MARKS if (at := getattr(self, name)) is not None}
+        first = min(reached.values(), default=0.0)
+        return {name: round((at - first) * 1000) for name, at in reached.items()}
 
     def parts(self) -> dict[str, int]:
         """Milliseconds of each part between two stations that were both reached; they add up to `response_ms`.

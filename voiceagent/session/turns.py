@@ -82,6 +82,7 @@ class Turns:
 
     def voice_paused(self, utterance: Utterance) -> None:
         self._pausing = True
+        utterance.paused_at = now()
         if utterance.confirmed:
             utterance.anticipate()
             self._speculate(utterance)
@@ -220,9 +221,10 @@ class Turns:
                 prepared.cancel("turn_detected")
             return
         reply = prepared or self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, failure=failure)
-        reply.timeline.speech_end = utterance.speech_ended_at or None
-        reply.timeline.committed = utterance.committed_at
-        reply.timeline.transcribed = utterance.transcribed_at
+        timeline = reply.timeline
+        timeline.onset, timeline.speech_end = utterance.began_at, utterance.speech_ended_at or None
+        timeline.paused, timeline.committed = utterance.paused_at, utterance.committed_at
+        timeline.transcribed = utterance.transcribed_at
         self._agent.release(reply)
         if self._heard is not None:  # somebody speaks who may be about to take the floor
             reply.pause()

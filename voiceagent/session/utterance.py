@@ -27,6 +27,8 @@ class Utterance:
         self.text = ""
         self.speech_ended_at = 0.0
         """When the last sample with speech arrived, in seconds on the loop's clock."""
+        self.began_at = now()
+        self.paused_at: float | None = None
         self.transcribed_at: float | None = None
         self.committed_at: float | None = None
         self.confirmed = False
