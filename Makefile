@@ -32,7 +32,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint models
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 bench: models
 	$(BIN)/python -m benchmarks

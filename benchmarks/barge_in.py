@@ -141,7 +141,7 @@ def gate(probabilities: npt.NDArray[np.float64], voice_ms: int) -> bool:
     return False
 
 
-# -- the table ----------------------------------------------------------------------------------------------------------
+# -- the table ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ def pair(one: float | None, other: float | None) -> str:
     return f"{number(one)}/{number(other)}"
 
 
-# -- running ------------------------------------------------------------------------------------------------------------
+# -- running ------------------------------------------------------------------------------------------------------
 
 
 async def run(folder: Path, settings: InterruptSettings, phase: Phase) -> tuple[list[Outcome], int]:

@@ -1,6 +1,5 @@
 """What the clients of a load test say: a real recording, made into turns of equal share and into ready messages."""
 
-import asyncio
 import base64
 import json
 import os
@@ -43,7 +42,7 @@ class Recording:
 async def record(models: ModelStore, turn_seconds: float = TURN_SECONDS) -> Recording:
     """Makes it, with turns of at least so long; takes a second of computing. Raises ConfigError when the models are not
     fetched."""
-    pcm, rate = await asyncio.to_thread(wav.read, models.path("speech-samples") / "two_cities.wav")
+    pcm, rate = wav.read(models.path("speech-samples") / "two_cities.wav")
     vad = SileroVad(SileroVad.Options(gate=False), models)
     await vad.open()
     try:

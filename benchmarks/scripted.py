@@ -71,6 +71,8 @@ class ScriptedAsrStream:
 
 
 class ScriptedLlm:
+    talk_tokens: int | None = None
+
     async def open(self) -> None: ...
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:

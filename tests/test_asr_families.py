@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.toy_onnx import write_metadata
-from voiceagent.models import onnx_metadata
 from voiceagent.asr.families import FAMILIES, STREAMING_MARKS, detect
 from voiceagent.asr.sherpa import SherpaAsr, SherpaOptions
 from voiceagent.errors import ConfigError
+from voiceagent.models import onnx_metadata
 from voiceagent.models.store import ModelStore
 
 ICEFALL_STREAMING = {"model_type": "zipformer2", "decode_chunk_len": "32", "T": "45"}

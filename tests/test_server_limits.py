@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -23,7 +24,7 @@ from voiceagent.engines import Engines
 from voiceagent.errors import ConfigError
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import make_server
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.settings import AgentSection, ApiKey, LimitSection, MemorySection, Settings
 
 pytestmark = pytest.mark.real
 
@@ -271,7 +272,7 @@ async def test_health_and_refusals_while_draining(engines_for: EnginesFor) -> No
 
 async def test_what_happens_is_counted(engines_for: EnginesFor, speak: Speak) -> None:
     answers: list[Reply | str] = ["One.", Reply(status=500), "A long answer. " * 20, "Four."]
-    async with serving(engines_for, None, *answers) as (_, url):
+    async with serving(engines_for, Settings(agent=AgentSection(apology="Sorry.")), *answers) as (_, url):
         before = await metrics(url)
         assert before["voiceagent_sessions"] == 0
         async with client_of(url) as client:
@@ -312,3 +313,24 @@ async def test_pages_answer_only_what_they_are_for(engines_for: EnginesFor) -> N
     async with serving(engines_for) as (_, url):
         assert (await get(url, "/nowhere")).status_code == 404
         assert (await get(url, "/v1/realtime")).status_code in (404, 426)
+
+
+async def test_what_is_remembered_of_a_user_is_for_that_user_and_key_only(
+    engines_for: EnginesFor, tmp_path: Path
+) -> None:
+    settings = keys().model_copy(update={"memory": MemorySection(path=str(tmp_path / "memory.sqlite"))})
+
+    def script(messages: list[dict[str, str]]) -> str:
+        return "I remember." if "blue" in str(messages[:-1]) else "Who are you?"
+
+    async def answer(key: str, user: str, text: str) -> str:
+        async with client_of(url, key=key, user=user) as client:
+            response = await client.type(text)
+            return str(cast(list[Json], cast(list[Json], response["output"])[0]["content"])[0]["text"])
+
+    async with serving(engines_for, settings, script=script) as (_, url):
+        assert await answer(KEY, "eve", "My favourite colour is blue.") == "Who are you?"
+        assert await answer(KEY, "eve", "What is my favourite colour?") == "I remember."
+        assert await answer(OTHER, "eve", "What is my favourite colour?") == "Who are you?"
+        assert await answer(KEY, "adam", "What is my favourite colour?") == "Who are you?"
+        assert await answer(KEY, "", "What is my favourite colour?") == "Who are you?"

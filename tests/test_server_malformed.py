@@ -32,7 +32,7 @@ from tests.wire_client import (
 from voiceagent.audio.pcm import to_bytes
 from voiceagent.engines import Engines
 from voiceagent.server import sockets
-from voiceagent.settings import DeadlineSection, LimitSection, Settings
+from voiceagent.settings import AgentSection, DeadlineSection, LimitSection, Settings
 
 pytestmark = pytest.mark.real
 
@@ -401,7 +401,11 @@ async def test_a_detector_that_breaks_ends_only_its_own_session(
 
 
 async def test_deadlines_and_limits_do_not_depend_on_the_client(engines_for: EnginesFor) -> None:
-    settings = Settings(limits=LimitSection(idle_seconds=0.3), deadlines=DeadlineSection(llm_first_token_seconds=0.2))
+    settings = Settings(
+        agent=AgentSection(apology="Sorry."),
+        limits=LimitSection(idle_seconds=0.3),
+        deadlines=DeadlineSection(llm_first_token_seconds=0.2),
+    )
     async with (
         serving(engines_for, settings, Reply("x", first_token_seconds=5)) as (_, url),
         client_of(url) as client,

@@ -86,11 +86,11 @@ class WireClient:
 
 
 @asynccontextmanager
-async def client_of(url: str, key: str | None = None, **options: object) -> AsyncIterator[WireClient]:
+async def client_of(url: str, key: str | None = None, user: str = "", **options: object) -> AsyncIterator[WireClient]:
     """Connected, with session.created received."""
     headers = {"Authorization": f"Bearer {key}"} if key else None
     connection = connect(
-        f"{url}/v1/realtime?model=m",
+        f"{url}/v1/realtime?model=m&user={user}",
         additional_headers=headers,
         max_size=None,
         **options,  # type: ignore[arg-type]

@@ -83,8 +83,8 @@ class TurnSection(Section):
 
 
 class SilenceSection(Section):
-    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in a
-    row; the next time `goodbye`, and ends the talk."""
+    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in
+    a row; the next time `goodbye`, and ends the talk."""
 
     prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
     prompts: Annotated[int, Field(ge=0)] = 2

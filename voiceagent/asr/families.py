@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voiceagent.models import onnx_metadata
 from voiceagent.errors import ConfigError
+from voiceagent.models import onnx_metadata
 
 STREAMING_MARKS = ("decode_chunk_len", "cache_last_channel_dim1", "left_chunks", "decoder_num_blocks")
 """Metadata that only streaming exports carry: icefall's, NeMo's, WeNet's and Paraformer's chunks and caches."""

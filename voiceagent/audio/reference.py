@@ -12,23 +12,25 @@ KEPT_SECONDS = 6.0
 
 
 class Reference:
-    """The latest audio that was sent, at 16 kHz, by its position in the talk (seconds of audio sent before it)."""
+    """The latest audio that was sent, by its position in the talk (seconds of audio sent before it)."""
 
     def __init__(self) -> None:
+        self._sent: deque[tuple[float, Pcm, int]] = deque()
+        """What was sent since the last question, as it was: most is never asked for."""
         self._pieces: deque[tuple[float, Pcm]] = deque()
+        """What was sent before that, at 16 kHz."""
         self._resampler: Resampler | None = None
         self._rate = 0
 
     def sent(self, pcm: Pcm, rate: int, position: float) -> None:
         """This was sent, and begins at this position."""
-        if self._resampler is None or rate != self._rate:
-            self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
-        self._pieces.append((position, self._resampler.push(pcm)))
-        while self._pieces[0][0] < position - KEPT_SECONDS:
-            self._pieces.popleft()
+        self._sent.append((position, pcm.copy(), rate))  # a piece of a long clause must not keep all of it
+        while self._sent[0][0] < position - KEPT_SECONDS:
+            self._sent.popleft()
 
     def played(self, position: float, samples: int) -> Pcm | None:
-        """The last so many samples before this position; None when they are not all known."""
+        """The last so many 16 kHz samples before this position; None when they are not all known."""
+        self._convert()
         start = position - samples / EAR_RATE
         found: list[Pcm] = []
         for begin, pcm in self._pieces:
@@ -42,4 +44,14 @@ class Reference:
 
     def clear(self) -> None:
         """The client threw away what it had not played."""
+        self._sent.clear()
         self._pieces.clear()
+
+    def _convert(self) -> None:
+        while self._sent:
+            position, pcm, rate = self._sent.popleft()
+            if self._resampler is None or rate != self._rate:
+                self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
+            self._pieces.append((position, self._resampler.push(pcm)))
+        while self._pieces and self._pieces[0][0] < self._pieces[-1][0] - KEPT_SECONDS:
+            self._pieces.popleft()

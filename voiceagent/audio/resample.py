@@ -111,8 +111,11 @@ class ShortFir:
         self._given = 0
 
     def push(self, samples: Pcm) -> Doubles:
-        pieces = [self._push(samples[start : start + LONGEST]) for start in range(0, len(samples), LONGEST)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate((*pieces, np.zeros(0)))
+        if len(samples) <= LONGEST:
+            return self._push(samples)
+        return np.concatenate(
+            [self._push(samples[start : start + LONGEST]) for start in range(0, len(samples), LONGEST)]
+        )
 
     def _push(self, samples: Pcm) -> Doubles:
         self._taken += len(samples)

@@ -44,6 +44,8 @@ def evaluate(
     console = Console(stderr=printed, highlight=False)
     staged = prepare(scenarios or [SCENARIOS])
     try:
+        if keep_audio is not None:
+            keep_audio.mkdir(parents=True, exist_ok=True)
         report = asyncio.run(_evaluate(staged, url, key, config, repeat, keep_audio, console))
     except (ClientError, TimeoutError, OSError) as error:
         raise ConfigError(f"the evaluation could not be held: {error}") from None

@@ -10,6 +10,8 @@ from voiceagent.evaluation.scenario import Microphone
 
 LATE = 3 * RATE // 2
 """A server may take so long after an interjection to stop the agent for it."""
+ENDED = ("completed", "incomplete")
+"""How a response ends that was not stopped; incomplete is one that reached its limit of tokens."""
 REPEAT = RATE
 """How far back it is looked for audio that is sent twice."""
 
@@ -116,7 +118,8 @@ def _judge_distractions(
     microphone: Microphone,
     result: TurnResult,
 ) -> None:
-    """A cut is laid to the interjection before it, else to the noise or the echo, else to nothing: false all the same."""
+    """A cut is laid to the interjection before it, else to the noise or the echo, else to nothing; false all the
+    same."""
     onsets = [(entry.spoken.onset, entry.plan.kind) for entry in spoken if entry.spoken is not None]
     stopped: set[int] = set()
     for cut in cuts:
@@ -149,11 +152,11 @@ def _distracted(record: Record, arrival: Arrival, spoken: list[Interjected]) -> 
 
 
 def _whole(record: Record, item_id: str) -> bool:
-    """Whether the reply was completed and its audio was played just as it was received, and no stretch of it was
+    """Whether the reply was not stopped and its audio was played just as it was received, and no stretch of it was
     received twice."""
     arrivals = [arrival for arrival in record.arrivals if arrival.item_id == item_id]
     response = record.responses.get(arrivals[0].response_id)
-    if response is None or response.status != "completed":
+    if response is None or response.status not in ENDED:
         return False
     received = record.received(item_id)
     return contains(record.track.played(), received) and not repeats(received, [len(entry.pcm) for entry in arrivals])

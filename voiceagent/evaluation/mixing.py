@@ -1,4 +1,4 @@
-"""What a microphone hears besides the user: noise, the agent's echo, and a telephone line. All at 24 kHz, in float64."""
+"""What a microphone hears besides the user: noise, the agent's echo, a telephone line. All at 24 kHz, in float64."""
 
 from functools import cache
 
@@ -52,7 +52,8 @@ def pink(seed: int = 1) -> Signal:
     spectrum = np.fft.rfft(white(seed))
     frequency = np.fft.rfftfreq(NOISE_SECONDS * RATE, 1 / RATE)
     shaped = spectrum / np.sqrt(np.maximum(frequency, 20.0))
-    return np.fft.irfft(shaped * (frequency >= 20.0), NOISE_SECONDS * RATE)
+    noise: Signal = np.fft.irfft(shaped * (frequency >= 20.0), NOISE_SECONDS * RATE)
+    return noise
 
 
 def babble(voices: list[Pcm]) -> Signal:
@@ -78,13 +79,14 @@ class Filter:
 
     def __init__(self, taps: Signal) -> None:
         self._taps = taps
-        self._past = np.zeros(len(taps) - 1)
+        self._past: Signal = np.zeros(len(taps) - 1)
 
     def push(self, samples: Signal) -> Signal:
         """As many samples as came in."""
         joined = np.concatenate((self._past, samples))
         self._past = joined[len(samples) :]
-        return np.convolve(joined, self._taps, "valid")
+        output: Signal = np.convolve(joined, self._taps, "valid")
+        return output
 
 
 @cache
@@ -92,7 +94,8 @@ def telephone_band() -> Signal:
     """The band's filter, linear in phase, gain 1 in its middle; 80 dB down outside."""
     times = np.arange(TAPS) - (TAPS - 1) / 2
     low, high = (2 * edge / RATE for edge in BAND)
-    return (high * np.sinc(high * times) - low * np.sinc(low * times)) * np.kaiser(TAPS, 8.0)
+    ideal: Signal = high * np.sinc(high * times) - low * np.sinc(low * times)
+    return ideal * np.kaiser(TAPS, 8.0)
 
 
 class Telephone:
@@ -123,7 +126,7 @@ class Microphone:
         self._noise = noise if noise is not None and len(noise) else None
         self._noise_at = 0
         self._echo_gain = echo_gain
-        self._air = np.zeros(echo_delay)
+        self._air: Signal = np.zeros(echo_delay)
         self._line = Telephone() if telephone else None
 
     @property
@@ -135,10 +138,11 @@ class Microphone:
         """The next frame; `played` left the loudspeaker in the same time."""
         mixed = user.astype(np.float64)
         if self._noise is not None:
-            mixed += np.take(self._noise, np.arange(self._noise_at, self._noise_at + len(user)), mode="wrap")
+            ahead = np.arange(self._noise_at, self._noise_at + len(user)) % len(self._noise)
+            mixed += self._noise[ahead]
             self._noise_at = (self._noise_at + len(user)) % len(self._noise)
         if self._echo_gain:
-            air = np.concatenate((self._air, played))
+            air: Signal = np.concatenate((self._air, played))
             mixed += self._echo_gain * air[: len(user)]
             self._air = air[len(user) :]
         return to_pcm(mixed if self._line is None else self._line.push(mixed))

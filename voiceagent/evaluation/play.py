@@ -1,6 +1,7 @@
 """Plays one scenario against a server at the pace of real time."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -68,8 +69,7 @@ class Performance:
             await self._turn(turn)
         try:
             async with asyncio.timeout(WORDS_SECONDS):
-                while self._notes.untold:
-                    await asyncio.sleep(FRAME_SECONDS)
+                await self._until(lambda: not self._notes.untold)
         except TimeoutError:
             return  # measured as words that are not there
 
@@ -103,8 +103,7 @@ class Performance:
         self._latest = max(self._latest, spoken.end)
         if plan.kind == "interruption":
             self._asked = spoken
-        while device.position < spoken.end:
-            await asyncio.sleep(FRAME_SECONDS / 2)
+        await self._until(lambda: device.position >= spoken.end)
         return Interjected(plan, spoken, track.talking(spoken.onset))
 
     async def _base(self, plan: Interjection, turn: Spoken) -> int | None:
@@ -141,6 +140,11 @@ class Performance:
         """Whether an answer was begun after that and all of it was played."""
         answers = [response for response in self._record.responses.values() if response.created >= since]
         return bool(answers) and self._notes.active is None and self._player.idle
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        """Frame by frame: the microphone's clock is what everything is measured by."""
+        while not reached():  # noqa: ASYNC110
+            await asyncio.sleep(FRAME_SECONDS / 2)
 
     def _seconds_since(self, sample: int) -> float:
         return (self._device.position - sample) / RATE

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -96,9 +97,9 @@ def turns_of(runs: Sequence[Run], scenario: str | None = None) -> list[TurnResul
 
 
 def _scenarios(runs: Sequence[Run]) -> Table:
-    table = Table("scenario", title="Scenarios")
-    for title in ("turns", "p50 ms", "p95 ms", "cut off", "missed", "false", "silence ms", "whole", "words wrong"):
-        table.add_column(title, justify="right")
+    table = Table("scenario", title="Scenarios", box=SIMPLE, padding=0)
+    for title in ("turns", "p50", "p95", "cut off", "missed", "false", "silent", "whole", "words"):
+        table.add_column(f" {title}", justify="right")
     table.add_column("")
     for name in dict.fromkeys(run.scenario for run in runs):
         own = [run for run in runs if run.scenario == name]
@@ -123,7 +124,7 @@ def _scenarios(runs: Sequence[Run]) -> Table:
 
 
 def _figures(figures: Mapping[str, Figure], speculation: Speculation | None) -> Table:
-    table = Table("figure", title="All together")
+    table = Table("figure", title="All together", box=SIMPLE)
     for title in ("n", "value", "p95", "largest"):
         table.add_column(title, justify="right")
     for name, figure in figures.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 from voiceagent_client.endpoint import Endpoint
 from voiceagent_client.errors import ClientError
 
+from voiceagent.asr.base import AsrEngine
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.evaluation import truth, usage
 from voiceagent.evaluation.measure import measure
@@ -22,13 +23,16 @@ async def run(
     key: str | None = None,
     repeat: int = 1,
     keep_audio: Path | None = None,
+    listener: AsrEngine | None = None,
     on_run: Callable[[Run], None] = lambda run: None,
 ) -> Report:
-    """Each scenario `repeat` times. `keep_audio` is a folder for stereo recordings; `on_run` is told of each when it has
-    been played. Raises ClientError when the url or the key cannot be used."""
+    """Each scenario `repeat` times.
+
+    `keep_audio` is an existing folder for stereo recordings. `listener`, an open recogniser, judges what was heard;
+    without it the default one is loaded. `on_run` is told of each talk when it is over. Raises ClientError when the url
+    or the key cannot be used.
+    """
     name = Endpoint.of(url, key, {}).name
-    if keep_audio is not None:
-        keep_audio.mkdir(parents=True, exist_ok=True)
     before = await usage.counts(url)
     runs: list[Run] = []
     for number in range(1, repeat + 1):
@@ -38,7 +42,7 @@ async def run(
             on_run(runs[-1])
     speculation = usage.speculation(before, await usage.counts(url))
     notes = [] if speculation is not None else ["speculation: the server has no voiceagent metrics"]
-    notes += await _compare_heard(runs)
+    notes += await _compare_heard(runs, listener)
     expectations = {scenario.scenario.name: scenario.scenario.turns for scenario in staged}
     for played in runs:
         turns = expectations[played.scenario]
@@ -62,13 +66,13 @@ async def _play(staged: Staged, url: str, key: str | None, out: Path | None) -> 
     )
 
 
-async def _compare_heard(runs: Sequence[Run]) -> list[str]:
+async def _compare_heard(runs: Sequence[Run], listener: AsrEngine | None) -> list[str]:
     """Only now, so that the recogniser takes no time from the talks. Returns why it cannot be done."""
     results = [turn for played in runs for turn in played.turns]
     if not any(turn.heard for turn in results):
         return []
     try:
-        async with truth.recogniser() as recognise:
+        async with truth.recogniser(listener) as recognise:
             await truth.compare_heard(results, recognise)
     except (ConfigError, EngineError) as error:
         return [f"heard text: {error}"]

@@ -88,7 +88,7 @@ def utterance(say: Say, folder: Path, speak: Speak, level_db: float = 0.0) -> Ut
     parts = [_audio(piece, folder, speak) for piece in pieces(say)]
     pcm = np.concatenate(parts)
     if level_db:
-        pcm = mixing.to_pcm(pcm * mixing.gain(level_db))
+        pcm = mixing.to_pcm(pcm.astype(np.float64) * mixing.gain(level_db))
     text = " ".join(piece.text for piece in pieces(say) if piece.text)
     onset, end = span(pcm)
     return Utterance(pcm, text, onset, end)

@@ -2,13 +2,14 @@
 
 import re
 
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[a-z\u00c0-\u024f\u0370-\u052f]+(?:['’][a-z]+)*|\d")
-_DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[a-z\u00c0-\u024f\u0370-\u052f]+(?:['’][a-z]+)*|[0-9]")
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def words(text: str) -> list[str]:
     """In lower case without punctuation; Chinese and Japanese by characters, digits one by one as English words."""
-    return [_DIGITS.get(word, word.replace("’", "'")) for word in _WORD.findall(text.lower())]
+    found: list[str] = _WORD.findall(text.lower())
+    return [_DIGITS[int(word)] if word.isdecimal() else word.replace("’", "'") for word in found]
 
 
 def distances(wanted: list[str], heard: list[str]) -> list[int]:

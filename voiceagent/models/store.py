@@ -33,7 +33,7 @@ def ignore_progress(what: str, done: int, total: int) -> None:
 
 
 def default_root() -> Path:
-    """$VOICEAGENT_MODELS_DIR, else a folder in the user's cache. Raises ConfigError when the user has no home folder."""
+    """$VOICEAGENT_MODELS_DIR, else a folder in the user's cache. Raises ConfigError when there is no home folder."""
     if chosen := os.environ.get("VOICEAGENT_MODELS_DIR"):
         return Path(chosen).expanduser()
     try:
@@ -44,7 +44,7 @@ def default_root() -> Path:
         else:
             cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
-        raise ConfigError("this user has no home folder; set VOICEAGENT_MODELS_DIR to where models may be kept") from None
+        raise ConfigError("this user has no home folder; set VOICEAGENT_MODELS_DIR to a folder for models") from None
     return cache / "voiceagent" / "models"
 
 

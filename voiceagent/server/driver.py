@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 SEND_SECONDS = 20.0
 """How long one message may wait for a client that does not read."""
+SEND_CHECK_SECONDS = 2.0
+"""Between two looks at that."""
 GOODBYE_SECONDS = 1.0
 """How long last words and the closing handshake may take: firmware never answers a Close frame."""
 BIG_FRAME = 256 * 1024
@@ -60,6 +62,7 @@ class Connection:
         self._outbox = Outbox()
         self._session = make_session(self._emit)
         self._stop: asyncio.Future[EndReason] | None = None
+        self._sending_since: float | None = None
         self._busy = False
         """A big message is being parsed, or the connection is over."""
 
@@ -70,7 +73,7 @@ class Connection:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._converse(), name="session")
                 tasks.create_task(self._write(), name="writer")
-                tasks.create_task(self._stopped(), name="stop")
+                tasks.create_task(self._watch(), name="watch")
                 await self._read()
         except* Gone:
             ending = Ending(1000)
@@ -96,9 +99,16 @@ class Connection:
     async def _converse(self) -> None:
         raise self._ending(await self._session.run())
 
-    async def _stopped(self) -> None:
+    async def _watch(self) -> None:
+        """End the conversation when that is asked for, or when a message does not get through. Looking now and then
+        costs less than a timer for every message."""
         assert self._stop is not None
-        raise self._ending(await self._stop)
+        while not self._stop.done():
+            await asyncio.wait((self._stop,), timeout=SEND_CHECK_SECONDS)
+            since = self._sending_since
+            if since is not None and asyncio.get_running_loop().time() - since > SEND_SECONDS:
+                raise self._ending("too_slow")
+        raise self._ending(self._stop.result())
 
     async def _read(self) -> None:
         await self._session.ready.wait()
@@ -138,6 +148,7 @@ class Connection:
         except Exception as error:  # also an Ending: it ends the connection as if the reader had raised it
             if self._stop is not None and not self._stop.done():
                 self._stop.set_exception(error)
+                self._stop.exception()  # looked at: while all ends, nobody may be waiting for it any more
         return True
 
     async def _write(self) -> None:
@@ -145,11 +156,9 @@ class Connection:
             frame = await self._outbox.get()
             if frame is None:
                 raise self._ending("too_slow")
-            try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._send(frame)
-            except TimeoutError:
-                raise self._ending("too_slow") from None
+            self._sending_since = asyncio.get_running_loop().time()
+            await self._send(frame)
+            self._sending_since = None
 
     # -- between protocol and session -------------------------------------------------------------------------------
 

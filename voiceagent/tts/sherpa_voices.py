@@ -11,8 +11,8 @@ from typing import Literal
 
 import sherpa_onnx
 
-from voiceagent.models import onnx_metadata
 from voiceagent.errors import ConfigError
+from voiceagent.models import onnx_metadata
 
 Family = Literal["vits", "matcha", "kokoro", "kitten"]
 

@@ -5,7 +5,6 @@ an answer. Texts are compared by tokens: a word of a script with spaces, or one 
 search does for both, and a recogniser's commas, capitals, hyphens and repetitions do not matter.
 """
 
-import re
 import unicodedata
 from difflib import SequenceMatcher
 from enum import Enum, auto
@@ -19,13 +18,14 @@ BACKCHANNELS = """
     for|sure i|see i|know i|understand got|it get|it i|got|it i|get|it go|on go|ahead makes|sense make|sense
     that|makes|sense that's|right that's|true that's|good that's|great sounds|good no|problem you're|right
     is|that|so my|god oh|my|god
-    嗯 嗯哼 唔 哦 噢 喔 啊 呃 额 哎 唉 诶 欸 呵 哈 哇 对 对对 对的 对呀 对啊 是 是的 是啊 是呀 是吗 是吧 好 好的 好啊 好呀
-    好吧 行 行吧 可以 没错 不错 当然 知道 知道了 我知道 我知道了 明白 明白了 我明白 了解 了解了 懂了 我懂 我懂了 有道理
+    嗯 嗯哼 唔 哦 噢 喔 啊 呃 额 哎 唉 诶 欸 呵 哈 哇 对 对对 对的 对呀 对啊 是 是的 是啊 是呀 是吗 是吧 好 好的
+    好啊 好呀 好吧 行 行吧 可以 没错 不错 当然 知道 知道了 我知道 我知道了 明白
+    明白了 我明白 了解 了解了 懂了 我懂 我懂了 有道理
     原来如此 原来是这样 这样啊 这样子 真的 真的吗 真的啊 谢谢 继续 你说 你继续
     sí si claro vale ya ajá bueno de|acuerdo entiendo oui ouais d'accord voilà ben|oui bien|sûr je|vois
     ja jaja genau klar ach|so stimmt na|gut certo va|bene capito esatto sim tá pois|é entendi
-    はい うん ええ へえ へー ほう なるほど そう そうです そうですね そうですか そうか わかりました 네 예 응 아 그래요 맞아요 그렇군요
-    да ага угу так понятно хорошо ясно конечно हाँ हां जी अच्छा ठीक|है
+    はい うん ええ へえ へー ほう なるほど そう そうです そうですね そうですか そうか わかりました
+    네 예 응 아 그래요 맞아요 그렇군요 да ага угу так понятно хорошо ясно конечно हाँ हां जी अच्छा ठीक|है
 """
 """Phrases separated by blanks, their words by "|": what a listener says to show that they listen."""
 
@@ -33,18 +33,19 @@ COMMANDS = """
     stop wait no nope pause enough cancel quiet hold|on hang|on hold|it one|moment one|second one|sec just|a|moment
     just|a|second just|a|minute excuse|me sorry pardon what why shut|up be|quiet never|mind nevermind not|that don't
     actually listen hey hello next repeat again say|that|again come|again you're|wrong that's|wrong that's|not
-    停 停一下 停下 停止 停住 等 等等 等一下 等一等 等会 等会儿 等下 稍等 慢着 慢点 且慢 打住 不 不是 不对 不要 不用 不行 不是的
-    别 别说 别说了 别讲了 别念了 够了 行了 好了 闭嘴 安静 住口 取消 暂停 算了 错了 你错了 不好意思 打断一下 什么 为什么 怎么
-    听我说 再说一遍 重复 下一个 喂 你好
+    停 停一下 停下 停止 停住 等 等等 等一下 等一等 等会 等会儿 等下 稍等 慢着 慢点 且慢 打住 不 不是 不对 不要 不用
+    不行 不是的 别 别说 别说了 别讲了 别念了 够了 行了 好了 闭嘴 安静 住口 取消
+    暂停 算了 错了 你错了 不好意思 打断一下 什么
+    为什么 怎么 听我说 再说一遍 重复 下一个 喂 你好
     para espera alto basta un|momento perdona perdón cómo qué arrête arrêtez attends attendez pardon non un|instant
     halt warte warten|sie moment nein entschuldigung stopp fermati aspetta scusa pare espere não
-    待って ちょっと待って ストップ やめて 違う いや すみません 잠깐 잠깐만 아니 아니요 그만
+    待って ちょっと待って ストップ やめて 違う いや すみません 잠깐 잠깐만 잠깐만요 아니 아니요 그만
     стоп подожди подождите нет хватит извините रुको रुकिए नहीं
 """
 """What takes the floor at once, however short, when a voice begins with it."""
 
-UNSPACED = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+(?:'[^\W\d_{UNSPACED}]+)*")
+UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"))
+"""Kana and Chinese characters: scripts without spaces."""
 
 
 class Meaning(Enum):
@@ -61,7 +62,14 @@ class Meaning(Enum):
 def tokens(text: str) -> Tokens:
     """The words of a text, and the characters of scripts without spaces, in lower case and without punctuation."""
     plain = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
-    return tuple(TOKEN.findall(plain))
+    return tuple(word for part in "".join(map(_spaced, plain)).split() if (word := part.strip("'")))
+
+
+def _spaced(char: str) -> str:
+    if any(first <= char <= last for first, last in UNSPACED):
+        return f" {char} "
+    in_word = char == "'" or unicodedata.category(char)[0] in "LNM"  # letters, digits, and the vowel signs of Hindi
+    return char if in_word else " "
 
 
 def phrases(listed: str) -> frozenset[Tokens]:

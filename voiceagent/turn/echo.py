@@ -8,7 +8,6 @@ somebody else.
 
 import math
 from collections import deque
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +67,7 @@ LOUD_DB = QUIET_DB + 12.0
 
 TAPER: Floats = np.hanning(FRAME)
 BINS_HZ = np.arange(FRAME // 2 + 1) * EAR_RATE / FRAME
-BINS_OF_BANDS = np.array([(BINS_HZ >= low) & (BINS_HZ < high) for low, high in pairwise(EDGES_HZ)], np.float64).T
+BINS_OF_BANDS: Floats = 1.0 * (np.digitize(BINS_HZ, EDGES_HZ)[:, np.newaxis] == np.arange(1, BANDS + 1))
 FADE = 0.5 ** (1 / HALF_LIFE)
 FALL: Floats = DECAY_DB * np.maximum(np.arange(TAIL)[::-1] - 2, 0)[:, np.newaxis]
 SILENCE = silence(WINDOW)
@@ -78,7 +77,8 @@ def loudness(pcm: Pcm) -> Floats:
     """In dB, shape (frames, bands)."""
     spectrum = np.fft.rfft(pcm.reshape(-1, FRAME) * TAPER)
     bands = (spectrum.real**2 + spectrum.imag**2) @ BINS_OF_BANDS
-    return np.maximum(10.0 * np.log10(bands + 1.0), QUIET_DB)
+    decibels: Floats = np.maximum(10.0 * np.log10(bands + 1.0), QUIET_DB)
+    return decibels
 
 
 class EchoTracker:
@@ -172,10 +172,13 @@ OTHER_SHARE = 0.25
 """Somebody else than the echo is heard when so many of the windows are louder than it explains. Measured, echo alone is
 in 5 % of its windows, a user 10 dB above it in 40 %."""
 
+SURELY_OTHER = 4
+"""So many of the LATELY windows must be louder than it explains before an echo is taken for somebody else."""
+
 
 class EchoJudge:
-    """Whether a voice is the agent's echo, or somebody else is heard above it. `louder_db`: how much louder than the
-    echo explains a window of somebody else is."""
+    """Whether a voice is the agent's echo. `louder_db`: how much louder than the echo explains a window of another person
+    is."""
 
     def __init__(self, louder_db: float) -> None:
         self._louder_db = louder_db
@@ -195,14 +198,11 @@ class EchoJudge:
 
     @property
     def explains(self) -> bool:
-        """Whether the echo is all that was heard of this voice. False while that is not known."""
-        return len(self._louder) >= LATELY and _share(self._louder) < OTHER_SHARE
+        """Whether the echo is all that was heard of this voice. False while that is not known, also because somebody
+        drowns it."""
+        return len(self._louder) >= LATELY and sum(self._louder) < OTHER_SHARE * len(self._louder)
 
     @property
-    def somebody_else(self) -> bool:
-        """Whether somebody else is heard above the echo now. False while that is not known."""
-        return len(self._louder) >= LATELY and _share(self._louder[-LATELY:]) >= OTHER_SHARE
-
-
-def _share(flags: list[bool]) -> float:
-    return sum(flags) / len(flags)
+    def explains_lately(self) -> bool:
+        """The same of the latest windows, and harder to refute: what was an echo until now is likely to be one still."""
+        return len(self._louder) >= LATELY and sum(self._louder[-LATELY:]) < SURELY_OTHER

@@ -16,7 +16,7 @@ from voiceagent.turn.backchannel import Meaning, meaning, repeats
 from voiceagent.turn.echo import EchoJudge
 from voiceagent.turn.interrupt_settings import InterruptSettings, Manner, Phase
 from voiceagent.turn.interrupt_step import GO_ON, Action, Ask, Reason, Step
-from voiceagent.turn.interrupt_voice import Sound, Usual, Voice, sound
+from voiceagent.turn.interrupt_voice import Sound, Usual, Voice, below, is_doubtful, sound
 from voiceagent.vad.base import WINDOW
 from voiceagent.vad.segmenter import ONSET_SPAN, ONSET_WINDOWS, PAUSE_WINDOWS, Onset, Pause, Segmenter
 
@@ -39,12 +39,6 @@ BLIP_MS = 160
 
 ANSWER_MS = 480
 """The last words are waited for so long; then it is decided without them."""
-
-RELATIVE_DB = 12.0
-"""A user whose own voice is thin or dull is judged by that: so far below it, it is another's."""
-
-FAINTER_DB = 15.0
-"""So far below the user's usual level a voice is another's."""
 
 
 class Stand(Enum):
@@ -73,7 +67,7 @@ class Interrupter:
 
     def __init__(self, settings: InterruptSettings | None = None) -> None:
         self.narrowband = False
-        """Whether the microphone is a telephone's, which lets nothing through below 300 Hz: a thin voice is none then."""
+        """Whether the microphone is a telephone's, which lets nothing through below 300 Hz: all are thin then."""
         self._settings = settings or InterruptSettings()
         self._segmenter = Segmenter(self._settings.threshold)
         self._echo = EchoJudge(self._settings.echo_db)
@@ -126,7 +120,7 @@ class Interrupter:
         match self._stand:
             case Stand.QUIET | Stand.HINTED | Stand.UNHINTED if self._voice is not None:
                 return self._begin()
-            case Stand.QUIET if self._is_hint() and not self._echo.explains:
+            case Stand.QUIET if self._is_hint() and not self._echo.explains_lately:
                 self._stand, self._waited_ms = Stand.HINTED, 0
                 return Step(Action.PAUSE, Reason.VOICE)
             case Stand.HINTED:
@@ -137,7 +131,7 @@ class Interrupter:
                 return self._watch()
             case Stand.ENDED:
                 return self._wait()
-            case Stand.ECHOING if self._echo.somebody_else:
+            case Stand.ECHOING if not self._echo.explains_lately:
                 self._voice = Voice(self._lately)
                 return self._begin()
         return GO_ON
@@ -147,7 +141,7 @@ class Interrupter:
         if self._voice is None or self._stand not in (Stand.WATCHED, Stand.ENDED):
             return GO_ON
         if repeats(text, spoken):
-            return self._ignore(Reason.ECHO, Stand.ECHOING)
+            return self._ignore(Reason.ECHO, Stand.ECHOING if self._echo.explains else Stand.IGNORED)
         self._meaning = meaning(text, cut=not final)
         if self._stand is Stand.WATCHED:
             return self._judge(self._voice)
@@ -191,7 +185,7 @@ class Interrupter:
     def _begin(self) -> Step:
         self._meaning, self._asked_ms = Meaning.NOTHING, 0
         paused = self._stand is Stand.HINTED
-        if self._echo.explains:
+        if self._echo.explains_lately:
             self._stand = Stand.ECHOING
             return Step(Action.RESUME, Reason.ECHO) if paused else GO_ON
         self._stand = Stand.WATCHED
@@ -265,7 +259,7 @@ class Interrupter:
             return self._ignore(Reason.NOISE)
         if _spoken_ms(voice) < self._manner.short_ms:
             return self._ignore(Reason.SHORT)
-        if voice.hum < self._below(self._settings.hum_db, self._usual.hum):
+        if voice.hum < below(self._settings.hum_db, self._usual.hum):
             return self._ignore(Reason.BACKCHANNEL)
         return self._confirm(Reason.WORDS)
 
@@ -293,17 +287,7 @@ class Interrupter:
         return sum(heard.probability >= self._settings.hint for heard in self._lately) >= ONSET_WINDOWS
 
     def _is_doubtful(self, voice: Voice) -> bool:
-        """Whether it may be a noise, a loudspeaker, or someone far away."""
-        settings, usual = self._settings, self._usual
-        return (
-            voice.clear < settings.clear
-            or (not self.narrowband and voice.body < self._below(settings.thin_db, usual.body))
-            or (usual.level is not None and voice.level < usual.level - FAINTER_DB)
-        )
-
-    @staticmethod
-    def _below(limit: float, usual: float | None) -> float:
-        return limit if usual is None else min(limit, usual - RELATIVE_DB)
+        return is_doubtful(voice, self._usual, self._settings, narrowband=self.narrowband)
 
 
 def _spoken_ms(voice: Voice) -> int:

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.turn.interrupt_settings import InterruptSettings
 from voiceagent.vad.base import WINDOW
 from voiceagent.vad.segmenter import PAUSE_WINDOWS
 
@@ -153,3 +154,24 @@ class Usual:
 
 def _mix(known: float | None, new: float) -> float:
     return new if known is None else known + LEARN_RATE * (new - known)
+
+
+RELATIVE_DB = 12.0
+"""A user whose own voice is thin or dull is judged by that: so far below it, it is another's."""
+
+FAINTER_DB = 15.0
+"""So far below the user's usual level a voice is another's."""
+
+
+def is_doubtful(voice: Voice, usual: Usual, settings: InterruptSettings, *, narrowband: bool) -> bool:
+    """Whether it may be a noise, a loudspeaker, or someone far away."""
+    return (
+        voice.clear < settings.clear
+        or (not narrowband and voice.body < below(settings.thin_db, usual.body))
+        or (usual.level is not None and voice.level < usual.level - FAINTER_DB)
+    )
+
+
+def below(limit: float, usual: float | None) -> float:
+    """The limit, lowered for a user whose usual voice is near or below it."""
+    return limit if usual is None else min(limit, usual - RELATIVE_DB)
