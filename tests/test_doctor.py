@@ -69,7 +69,6 @@ def test_an_address_of_another_machine_is_wrong(host: str, tmp_path: Path) -> No
 
 def test_tls_files_are_tried(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    assert check("TLS", server(tls_cert=cert), tmp_path).detail == "only one of certificate and key is set"
     assert "cannot be read" in check("TLS", server(tls_cert=cert, tls_key=key), tmp_path).detail
     for path in (cert, key):
         path.write_text("not a certificate")

@@ -134,6 +134,16 @@ def test_an_echo_that_stops_the_agent_is_a_false_interruption() -> None:
     assert (stopped.distractions, stopped.false, stopped.resumed) == (1, 1, [])
 
 
+def test_a_reply_taken_back_before_it_was_heard_is_a_false_interruption() -> None:
+    record = talk(played_frames=0, status="cancelled")
+    record.arrivals.clear()
+    result = result_of(record)
+    assert (result.distractions, result.false, result.unanswered) == (1, 1, True)
+    after_more = replace(interjection("interruption", 1500), over_agent=False)
+    record = talk(after_more, played_frames=0, status="cancelled", answered_at=8000)
+    assert result_of(record).false == 0
+
+
 def test_a_late_interjection_counts_for_nothing() -> None:
     result = result_of(talk(Interjected(interjection("interruption", 2000).plan, None)))
     assert (result.late, result.interruptions) == (1, 0)

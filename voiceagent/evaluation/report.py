@@ -98,9 +98,9 @@ def turns_of(runs: Sequence[Run], scenario: str | None = None) -> list[TurnResul
 
 def _scenarios(runs: Sequence[Run]) -> Table:
     table = Table("scenario", title="Scenarios", box=SIMPLE, padding=0)
-    for title in ("turns", "p50", "p95", "cut off", "missed", "false", "silent", "whole", "words"):
-        table.add_column(f" {title}", justify="right")
-    table.add_column("")
+    table.columns[0].overflow = "fold"
+    for title in ("turns", "p50", "p95", "cut", "missed", "false", "silent", "whole", "wrong", ""):
+        table.add_column(title, justify="right", no_wrap=True)
     for name in dict.fromkeys(run.scenario for run in runs):
         own = [run for run in runs if run.scenario == name]
         figures = summarise(turns_of(own))
@@ -118,7 +118,7 @@ def _scenarios(runs: Sequence[Run]) -> Table:
             _number(silence.p50),
             _ratio(figures["replies_resumed"]),
             _percent(figures["word_errors"]),
-            "[green]passed[/]" if all(run.passed for run in own) else "[red]failed[/]",
+            "[green]ok[/]" if all(run.passed for run in own) else "[red]failed[/]",
         )
     return table
 

@@ -81,6 +81,8 @@ def download(wheel: Wheel, folder: Path, progress: Progress, stall_seconds: floa
     found = list(folder.glob("*.whl"))
     if len(found) != 1:
         raise PipError(f"pip said it had downloaded {wheel.requirement}, but left {len(found)} wheels")
+    size = found[0].stat().st_size
+    progress(size, size)  # pip tells of small or quick downloads nothing, and of none the last bit
     return found[0]
 
 

@@ -172,7 +172,7 @@ OTHER_SHARE = 0.25
 """Somebody else than the echo is heard when so many of the windows are louder than it explains. Measured, echo alone is
 in 5 % of its windows, a user 10 dB above it in 40 %."""
 
-SURELY_OTHER = 4
+SURELY_OTHER = 3
 """So many of the LATELY windows must be louder than it explains before an echo is taken for somebody else."""
 
 
