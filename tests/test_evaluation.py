@@ -35,11 +35,16 @@ turns:
 """
 
 
+def answer(messages: list[dict[str, str]]) -> Reply:
+    """By the words, not by the count: replies are prepared ahead and thrown away."""
+    return Reply("Fine, I will stop." if "stop" in messages[-1]["content"].lower() else LONG)
+
+
 @pytest.mark.real
 async def test_a_scenario_against_the_running_server(engines_for: EnginesFor, speak: Speak, tmp_path: Path) -> None:
     staged = stage(parse(CUT_IN.encode(), "cut-in"), tmp_path, lambda text, pitch: speak(text))
     async with (
-        ScriptedLlm([Reply(LONG), "Fine, I will stop."]) as llm,
+        ScriptedLlm(answer) as llm,
         running(Settings(), engines := engines_for(llm.base_url)) as (_, url),
     ):
         report = await evaluation.run([staged], f"{url}/v1/realtime", keep_audio=tmp_path, listener=engines.asr)

@@ -177,8 +177,7 @@ SURELY_OTHER = 3
 
 
 class EchoJudge:
-    """Whether a voice is the agent's echo. `louder_db`: how much louder than the echo explains a window of another person
-    is."""
+    """Whether a voice is the agent's echo. `louder_db`: how much louder than the echo explains somebody else is."""
 
     def __init__(self, louder_db: float) -> None:
         self._louder_db = louder_db
@@ -204,5 +203,5 @@ class EchoJudge:
 
     @property
     def explains_lately(self) -> bool:
-        """The same of the latest windows, and harder to refute: what was an echo until now is likely to be one still."""
+        """The same of the latest windows, but harder to refute: what was an echo is likely to be one still."""
         return len(self._louder) >= LATELY and sum(self._louder[-LATELY:]) < SURELY_OTHER
