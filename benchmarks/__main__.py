@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import capacity, demo, session_cost
+from benchmarks import barge_in, capacity, demo, session_cost, turn_end
 
 Benchmark = Callable[[list[str]], int]
 """Takes the command line's arguments, prints what it found, returns 0 when its targets are met."""
@@ -13,6 +13,8 @@ Benchmark = Callable[[list[str]], int]
 BENCHMARKS: dict[str, Benchmark] = {
     "session-cost": session_cost.main,
     "demo": demo.main,
+    "turn-end": turn_end.main,
+    "barge-in": barge_in.main,
     "capacity": capacity.main,
 }
 """A new benchmark is a module with such a `main`, and a line here."""

@@ -39,8 +39,9 @@ SPOKEN_COMMANDS = (
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """`kind` is the manifest's use; `speaker` decides the half it belongs to; `onset` is the labelled sample of the
-    user's first sound, None where it is not known. Samples at EAR_RATE, silence around it included."""
+    """One thing that is heard while the agent talks. `kind` is the manifest's use; `speaker` decides the half it belongs
+    to; `onset` is the labelled sample of the user's first sound, None where nobody labelled it. Samples at EAR_RATE,
+    silence around it included."""
 
     kind: str
     name: str
@@ -84,7 +85,7 @@ def recorded(folder: Path, kinds: tuple[str, ...]) -> tuple[list[Clip], int]:
         if not len(pcm) or np.abs(pcm).max() < 16:
             silent += 1
             continue
-        onset = row.get("speech_start") if row["use"] == "command" else None  # the turns' are often of a breath
+        onset = row.get("speech_start")
         clips.append(
             Clip(
                 row["use"],

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -247,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=18.0, help="measured in each step")
     parser.add_argument("--warm-up", type=float, default=6.0, help="seconds of talk before that")
     parser.add_argument("--target", type=int, default=TARGET, help="talks below which the exit code is 1")
-    parser.add_argument("--profile", help="a file for cProfile's numbers of the server's loop")
+    parser.add_argument("--profile", type=Path, help="a file for cProfile's numbers of the server's loop")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     arguments = parser.parse_args(argv)
     best, steps = asyncio.run(capacity(arguments))

@@ -25,7 +25,7 @@ UNSURE_SECONDS = 5.0
 """The same when the only answer began before the user had finished, or was taken back: another may follow."""
 STALLED_SECONDS = 20.0
 """When nothing has happened for so long without an answer, none will come."""
-TURN_SECONDS = 120.0
+TURN_SECONDS = 90.0
 """A turn is ended after so long in any case."""
 WORDS_SECONDS = 3.0
 """How long words that the server owes are waited for at the end."""

@@ -46,7 +46,7 @@ class SpokenText:
         self._clauses[-1].words.extend(words)
 
     def finish(self) -> None:
-        """All audio is there."""
+        """All audio of the clauses so far is there."""
         if self._clauses:
             self._clauses[-1].complete = True
 

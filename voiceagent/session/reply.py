@@ -84,6 +84,8 @@ class Sound:
 
     pcm: Pcm
     words: tuple[WordTiming, ...] = ()
+    last: bool = False
+    """Nothing more of this clause comes."""
 
 
 Step = Clause | Sound | Completed | EngineError
@@ -304,7 +306,7 @@ class Reply:
         async with aclosing(within(self._tts.speak(request), seconds, seconds, stage="tts")) as pieces:
             async for audio in pieces:
                 await self._steps.put(Sound(resampler.push(audio.pcm), audio.words))
-        await self._steps.put(Sound(resampler.flush()))
+        await self._steps.put(Sound(resampler.flush(), last=True))
 
     async def _play(self) -> None:
         """Send what is ready, at the pace of the playout, until the end."""
@@ -317,8 +319,10 @@ class Reply:
                     self._unsaid += clause.text
                     if not clause.spoken:
                         self._say()
-                case Sound(pcm, words):
+                case Sound(pcm, words, last):
                     self.spoken.extend(len(pcm) / self.plan.rate, words)
+                    if last:
+                        self.spoken.finish()
                     await self._send(pcm)
                 case Completed() as end:
                     self._finish(end)

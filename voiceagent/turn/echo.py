@@ -35,15 +35,14 @@ ENOUGH = 30
 """Frames of the agent's voice (half a second) before anything is concluded."""
 
 ALIKE = 0.6
-"""The correlation from which the microphone hears the agent. Measured on the development clips with four seconds of a
-user's voice beside an agent's, 1 % of the windows come to that by chance."""
+"""The correlation from which the microphone hears the agent. In 20 mixes of a recorded user, without any echo, beside a
+recorded agent 1.2 % of the windows came to that by chance."""
 
 ALIKE_STEP = 0.05
 """How much better another delay must be to be taken instead."""
 
 STEP_DB = 0.2
-"""How far a frame moves the learned gain towards itself: as a median would, whatever the outliers. Of 0.05 to 0.5 this
-finds most users over an echo."""
+"""How far a frame moves the learned gain towards itself: as a median would, whatever the outliers."""
 
 DECAY_DB = 1.5
 """How much a frame of echo falls in the next: 60 dB in 0.64 s, a furnished room."""
@@ -82,8 +81,8 @@ def loudness(pcm: Pcm) -> Floats:
 
 
 class EchoTracker:
-    """Follows the echo of one conversation. While the agent plays, a window costs a third of what the voice detector
-    takes for it if there may be a voice, and next to nothing if there is none."""
+    """Follows the echo of one conversation. While the agent plays, a window costs half of what the voice detector takes
+    for it (0.22 ms beside 0.45 ms, on a busy machine) if there may be a voice, and next to nothing if there is none."""
 
     def __init__(self) -> None:
         self._played: Floats = np.full((PAST, BANDS), QUIET_DB)
@@ -169,8 +168,9 @@ LATELY = 8
 """Windows (256 ms) that must be compared with the echo before it is said to explain a voice."""
 
 OTHER_SHARE = 0.25
-"""Somebody else than the echo is heard when so many of the windows are louder than it explains. Measured, echo alone is
-in 5 % of its windows, a user 10 dB above it in 40 %."""
+"""Somebody else than the echo is heard when so many of the windows are louder than it explains. In rooms made by
+arithmetic echo alone is in 4 % of its windows; with a user 10 dB louder it is 18 %, besides those in which the user
+drowns the echo so that nothing is known of it."""
 
 SURELY_OTHER = 3
 """So many of the LATELY windows must be louder than it explains before an echo is taken for somebody else."""

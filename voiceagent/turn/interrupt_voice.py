@@ -65,6 +65,10 @@ class Sound:
         return self.low + self.middle + self.high
 
 
+STILL = Sound(0.0, 1.0, 1.0, 1.0)
+"""A window in which nothing sounds."""
+
+
 def sound(probability: float, window: Pcm) -> Sound:
     """Measure WINDOW samples of 16 kHz audio. Where the detector's gate was closed (probability 0) nothing is measured,
     since most windows of a talk are such."""

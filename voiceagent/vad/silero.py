@@ -36,9 +36,10 @@ MAX_BATCH = 32
 """Windows a batch: measured 125 µs for one alone, 58 µs each for 32, hardly less for more."""
 
 MANY_STREAMS = 8
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.01
 """With more than MANY_STREAMS open, batches begin at least so far apart, unless one is full. Each has a cost of its own
-(a thread to wake, a loop to wake), which 100 talks would otherwise pay a thousand times a second."""
+(a thread to wake, a loop to wake), which 100 talks would otherwise pay a thousand times a second. Measured with 40
+talks, 10 ms instead of 5 take 6 % off the whole server's work."""
 
 HOLD_PROBABILITY = 0.35
 """What keeps the gate open: the probability below which speech is commonly taken to have ended."""
