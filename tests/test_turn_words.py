@@ -74,3 +74,16 @@ def test_any_text_has_an_ending(text: str) -> None:
 @given(st.sampled_from(TEXTS[Ending.OPEN]), st.sampled_from([".", ",", "。", "，", "!", "...", " ", ""]))
 def test_punctuation_does_not_close_what_is_open(text: str, mark: str) -> None:
     assert ending(text.rstrip(".。") + mark) is Ending.OPEN
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("What is the capital of, um?", Ending.FILLER),
+        ("What is the?", Ending.OPEN),
+        ("Do you want tea or?", Ending.OPEN),
+        ("What is it made of?", Ending.QUESTION),
+    ],
+)
+def test_a_question_mark_does_not_end_a_question_that_is_not_there_yet(text: str, expected: Ending) -> None:
+    assert ending(text) is expected

@@ -1,6 +1,7 @@
 """The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`."""
 
 import asyncio
+import functools
 import logging
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from rich.markup import escape
 
 from voiceagent import __version__, settings
 from voiceagent.errors import VoiceagentError
+from voiceagent.evaluation.cli import evaluate
 from voiceagent.memory.cli import app as memory_app
 from voiceagent.models.cli import app as models_app
 
@@ -82,6 +84,13 @@ def demo(
 
     with plain_errors():
         raise typer.Exit(run(config=config, as_json=json, out=out, turns=turns))
+
+
+@app.command(name="eval")
+@functools.wraps(evaluate)
+def evaluation(**options: object) -> None:
+    with plain_errors():
+        raise typer.Exit(evaluate(**options))  # type: ignore[arg-type]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})

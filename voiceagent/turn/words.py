@@ -39,7 +39,14 @@ def ending(text: str) -> Ending:
         return Ending.NOTHING
     mark = _mark(text[len(words) :])
     chinese = "\u3400" <= words[-1] <= "\u9fff"
-    if mark is not Ending.QUESTION:
+    if mark is Ending.QUESTION:
+        # Recognisers put the mark where a question began; "what is the ...?" is not one yet.
+        last = words.rpartition(" ")[2]
+        if last in FILLERS:
+            return Ending.FILLER
+        if last in NEVER_LAST:
+            return Ending.OPEN
+    else:
         sign = _chinese(words) if chinese else _english(words)
         if sign is not None and not (sign is Ending.REPLY and mark is Ending.COMMA):  # "yes, ..."
             return sign
@@ -107,6 +114,8 @@ OPEN = listed(
     i'll, you'll, we'll, they'll, he'll, she'll, it'll, i've, you've, we've, they've, i'd, you'd, we'd, they'd, he'd"""
 )
 """Left out are words that also end sentences: on, in, off, up, out, down, over (turn it on), that, this, his, her."""
+NEVER_LAST = listed("a, an, the, my, your, our, their, its, every, or, because, than")
+"""These end no question either."""
 AUXILIARIES = listed(
     "is, are, was, were, am, be, been, will, would, can, could, should, may, might, must, has, have, had"
 )
