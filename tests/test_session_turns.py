@@ -334,3 +334,13 @@ async def test_the_timeline_of_a_turn_names_every_station_in_order() -> None:
         assert marks["onset"] == 0 < marks["speech_end"] < marks["paused"] <= marks["prepared"] < marks["committed"]
         assert marks["committed"] <= marks["first_audio"] < marks["heard"]
         assert sum(timed.timeline.parts().values()) == timed.timeline.response_ms
+
+
+async def test_a_voice_without_words_that_cut_the_agent_off_is_answered_all_the_same() -> None:
+    async with bench(LONG, "As I said.", words=["Tell me.", ""]) as client:
+        await client.turn(0.8)
+        await client.until(ev.ReplyAudio, 20)
+        await client.turn(2.0)
+        await client.until(ev.ReplyDone, 2)
+        assert [done.status for done in client.of(ev.ReplyDone)] == ["cancelled", "completed"]
+        assert [role for role, _ in client.model.prompt()] == ["system", "user", "assistant"]

@@ -109,6 +109,7 @@ class Turns:
             self._pauses.came_back()
         self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
         if turn is not None and turn.interrupt_reply:
+            utterance.silenced = self._agent.current is not None
             self._agent.stop("turn_detected")
         if self._pausing:
             self.voice_paused(utterance)
@@ -209,7 +210,8 @@ class Turns:
             utterance.close()
         self._unknown.remove(words)
         words.set_result(failure)
-        if turn is None or not turn.create_reply or not (text or failure):
+        # A voice without words that cut the agent off must not leave it silent: it answers again.
+        if turn is None or not turn.create_reply or not (text or failure or utterance.silenced):
             self.discard()
             return
         prepared = self._take_prepared(text)

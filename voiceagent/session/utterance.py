@@ -35,6 +35,8 @@ class Utterance:
         """Whether the user has the floor: at once while the agent is silent, else when it is no mere noise."""
         self.announced = False
         """Whether the client was told that speech has started."""
+        self.silenced = False
+        """Whether the agent was cut off for it."""
         self.by_hand = False
         """Whether the client itself has ended the turn; it will then ask for the answer itself."""
         self._asr = asr
