@@ -39,7 +39,7 @@ SPOKEN_COMMANDS = (
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One thing that is heard while the agent talks. `kind` is the manifest's use; `speaker` decides the half it belongs
+    """What is heard while the agent talks. `kind` is the manifest's use; `speaker` decides the half it belongs
     to; `onset` is the labelled sample of the user's first sound, None where nobody labelled it. Samples at EAR_RATE,
     silence around it included."""
 

@@ -216,7 +216,8 @@ def pinned_to(core: int | None) -> Iterator[None]:
 
 async def capacity(arguments: argparse.Namespace) -> tuple[int, list[Step]]:
     recording = await record(ModelStore())
-    server_core, clients_core = (*cores()[:2], None, None)[:2] if len(cores()) > 1 else (None, None)
+    usable = cores()
+    server_core, clients_core = (usable[0], usable[1]) if len(usable) > 1 else (None, None)
     if server_core is None:
         print("note: this machine has no two cores to keep server and clients apart", file=sys.stderr)
     async with scripted_server(server_core, arguments.profile) as server:

@@ -1,7 +1,7 @@
 """The demo measured: `python -m benchmarks.demo [--readme]`.
 
-Runs `voiceagent demo --json`, and checks what the demo promises: the user's words are understood, the agent's sound says
-the agent's text, answers come soon. With --readme the figures go into README.md and README.zh-CN.md.
+Runs `voiceagent demo --json`, and checks what the demo promises: the user's words are understood, the agent's sound
+says the agent's text, answers come soon. With --readme the figures go into README.md and README.zh-CN.md.
 """
 
 import argparse

@@ -1,6 +1,5 @@
 """The benchmarks run: each once, small. What they find on a busy machine is not judged here."""
 
-import asyncio
 import json
 from dataclasses import replace
 
@@ -9,7 +8,7 @@ import pytest
 from benchmarks import __main__ as all_benchmarks
 from benchmarks import capacity, session_cost
 from benchmarks.capacity import Step, percentile, search
-from benchmarks.crowd import Talker, crowd
+from benchmarks.crowd import Talker
 from benchmarks.recording import FRAME, RATE, Recording, client_message, record
 from benchmarks.server_process import scripted_server
 from voiceagent.models.store import ModelStore
@@ -18,18 +17,13 @@ HELD = Step(1, 10, 10, 30.0, 50.0, 0, 0.0, 0, 0.5, 0.0, 5.0, 1.0)
 
 
 @pytest.mark.real
-async def test_turns_of_a_crowd_are_answered(models: ModelStore) -> None:
+async def test_the_cost_of_a_few_sessions_that_are_answered(models: ModelStore) -> None:
     recording = await record(models, turn_seconds=1.0)
-    async with scripted_server() as server, crowd(server.host, server.port, recording, 3) as clients:
-        talking = asyncio.create_task(clients.talk())
-        async with asyncio.timeout(60):
-            await asyncio.gather(*(talker.was_answered.wait() for talker in clients.talkers))
-        usage = await server.usage()
-        talking.cancel()
-        assert usage.tasks > 3
-        assert usage.cpu_seconds > 0
+    async with scripted_server() as server:
+        cost = await session_cost.measure(server, recording, sessions=3, seconds=0.5)
         assert await server.loop_lag() >= 0
-        assert not any(talker.lost for talker in clients.talkers)
+    assert 1 < cost.idle_tasks < 50
+    assert cost.talking_tasks >= cost.idle_tasks
 
 
 @pytest.mark.real
@@ -49,14 +43,6 @@ def test_the_capacity_of_a_small_crowd(models: ModelStore, capsys: pytest.Captur
     result = json.loads(capsys.readouterr().out)
     assert result["steps"][0]["talks"] == 2
     assert result["steps"][0]["server_cpu"] > 0
-
-
-@pytest.mark.real
-def test_the_cost_of_a_few_sessions(models: ModelStore, capsys: pytest.CaptureFixture[str]) -> None:
-    session_cost.main(["--sessions", "3", "--seconds", "1", "--turn-seconds", "1", "--json"])
-    cost = json.loads(capsys.readouterr().out)
-    assert cost["sessions"] == 3
-    assert 1 < cost["idle_tasks"] < 50
 
 
 @pytest.mark.parametrize("can_hold", [0, 1, 49, 50, 120, 155, 400])

@@ -37,15 +37,20 @@ class Floor:
     def hear(self, probability: float, window: Pcm, utterance: Utterance | None) -> None:
         """Take every window of the microphone; `utterance` is the one it belongs to."""
         phase = self._phase(utterance)
-        played = self._agent.playing(WINDOW) if probability > 0 and phase is not Phase.SILENT else None
+        played = None if phase is Phase.SILENT else self._agent.playing(WINDOW)
         self._do(self._interrupter.hear(probability, window, phase, played), utterance)
         reply = self._agent.current
         if reply is not None and reply.paused and self._interrupter.deciding:
             reply.pause()  # a pause ends of itself when no audio comes that could end it
 
-    def released(self) -> None:
-        """The floor changed hands by something else."""
-        self._interrupter.release()
+    @property
+    def narrowband(self) -> bool:
+        """Whether the microphone is a telephone's, which has no low tones to know a near voice by."""
+        return self._interrupter.narrowband
+
+    @narrowband.setter
+    def narrowband(self, narrowband: bool) -> None:
+        self._interrupter.narrowband = narrowband
 
     def _phase(self, utterance: Utterance | None) -> Phase:
         turn, reply = self._talk.options.turn, self._agent.current

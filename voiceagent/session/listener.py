@@ -28,6 +28,8 @@ PARTIAL_SECONDS = 0.4
 """Between two partial transcripts: as often as captions need."""
 UNDECIDED_MS = 800
 """Silence after which a voice that never took the floor is forgotten: longer than the decision on its last words."""
+HELD_BACK = EAR_RATE // 500
+"""Samples that resampling may hold back (1 to 2 ms): they are here, and silence too, or the detector will tell."""
 MIN_COMMIT_MS = 100
 """The least audio that can be committed by hand, as in the Realtime protocol."""
 
@@ -36,6 +38,10 @@ class TurnEvents(Protocol):
     """Whom the listener tells. All calls are plain and quick."""
 
     def voice_began(self, utterance: Utterance) -> None: ...
+
+    def microphone(self, rate: int) -> None:
+        """The client's audio comes at this rate from now on."""
+        ...
 
     def window(self, probability: float, window: Pcm) -> None:
         """Each WINDOW of audio with the probability that it is speech, after what it brought about was told."""
@@ -204,6 +210,7 @@ class Listener:
     def _at_ear_rate(self, pcm: Pcm, rate: int) -> Pcm:
         if rate != self._rate:
             self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
+            self._events.microphone(rate)
         return self._resampler.push(pcm)
 
     async def _hear(self, pcm: Pcm, arrived: float) -> None:
@@ -261,7 +268,7 @@ class Listener:
         utterance, silent = self._utterance, self._segmenter.silence_samples
         if utterance is None or self._options.turn is None or silent == 0:
             return
-        silent += len(self._unjudged)
+        silent += len(self._unjudged) + HELD_BACK
         silence_ms = silent * 1000 // EAR_RATE
         if silence_ms >= PAUSE_MS and not self._paused:
             self._paused = True

@@ -67,6 +67,9 @@ class Turns:
         elif self._agent.current is None or not turn.interrupt_reply:
             self._take_floor(utterance)
 
+    def microphone(self, rate: int) -> None:
+        self._floor.narrowband = rate < EAR_RATE
+
     def window(self, probability: float, window: Pcm) -> None:
         """Every window of the microphone. While the agent talks, a voice has the floor only when that is decided."""
         self._floor.hear(probability, window, self._heard)
