@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import barge_in, capacity, demo, session_cost, turn_end
+from benchmarks import barge_in, capacity, demo, response, session_cost, turn_end
 
 Benchmark = Callable[[list[str]], int]
 """Takes the command line's arguments, prints what it found, returns 0 when its targets are met."""
@@ -13,6 +13,7 @@ Benchmark = Callable[[list[str]], int]
 BENCHMARKS: dict[str, Benchmark] = {
     "session-cost": session_cost.main,
     "demo": demo.main,
+    "response": response.main,
     "turn-end": turn_end.main,
     "barge-in": barge_in.main,
     "capacity": capacity.main,

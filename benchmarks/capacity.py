@@ -38,6 +38,7 @@ READING_SECONDS = 1.0
 """Between two readings of the server's numbers."""
 STRANGERS = 0.1
 """Share of the server's core taken by other processes above which the result is a lower bound."""
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,11 @@ class Step:
     def valid(self) -> bool:
         """Whether it was the server that was measured."""
         return self.held or self.clients_late_ms <= LATE_MS
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether another try may go better."""
+        return not self.valid or (self.others is not None and self.others > STRANGERS)
 
 
 @dataclass(slots=True)
@@ -160,14 +166,15 @@ def busy_seconds(core: int | None) -> float:
 async def search(
     run: Callable[[int], Awaitable[Step]], *, start: int, step: int, limit: int, fineness: int
 ) -> tuple[int, list[Step]]:
-    """The largest number of talks that is held, to the fineness, and all that was measured. A step in which the clients
-    were too slow is measured once more; if they are again, the search ends with what was held until then."""
+    """The largest number of talks that is held, to the fineness, and all that was measured. A step that failed while
+    something else than the server may have been the reason is measured again, up to ATTEMPTS times. Where the clients
+    were too slow to the last, the search ends with what was held until then."""
     steps: list[Step] = []
 
     async def held(talks: int) -> bool:
-        for _ in range(2):
+        for _ in range(ATTEMPTS):
             steps.append(await run(talks))
-            if steps[-1].valid:
+            if steps[-1].held or not steps[-1].disturbed:
                 break
         return steps[-1].held
 

@@ -1,13 +1,12 @@
 """A real server in the test's own loop, on a free port."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from voiceagent.engines import Engines
 from voiceagent.server.app import VoiceServer
-from voiceagent.server.serve import make_server
+from voiceagent.server.serve import listen, make_server
 from voiceagent.settings import Settings
 
 START_SECONDS = 60.0
@@ -17,9 +16,7 @@ START_SECONDS = 60.0
 async def running(settings: Settings, engines: Engines) -> AsyncIterator[tuple[VoiceServer, str]]:
     """The server and its WebSocket base URL such as `ws://127.0.0.1:4711`."""
     voice = VoiceServer(settings, engines)
-    # With the protocol named asyncio turns Nagle's algorithm off, as it does for a port that it opens itself.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
+    with listen("127.0.0.1", 0) as listener:
         server = make_server(voice)
         serving = asyncio.create_task(server.serve([listener]))
         try:

@@ -4,7 +4,7 @@ from collections import deque
 
 import numpy as np
 
-from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.audio.resample import Resampler
 
 KEPT_SECONDS = 6.0
@@ -33,14 +33,16 @@ class Reference:
         self._convert()
         start = position - samples / EAR_RATE
         found: list[Pcm] = []
-        for begin, pcm in self._pieces:
+        for begin, pcm in reversed(self._pieces):
             first = round((start - begin) * EAR_RATE)
-            if first < len(pcm) and first + samples > 0:
-                found.append(pcm[max(0, first) : max(0, first + samples)])
-        joined = np.concatenate(found) if found else None
-        if joined is None or len(joined) < samples // 2:
+            if first >= len(pcm):  # it was over by then, and so were all before it
+                break
+            if first + samples > 0:
+                found.insert(0, pcm[max(0, first) : first + samples])
+        length = sum(map(len, found))
+        if length < max(1, samples // 2):
             return None
-        return np.pad(joined, (0, max(0, samples - len(joined))))[:samples]
+        return np.concatenate((*found, silence(max(0, samples - length))))[:samples]
 
     def clear(self) -> None:
         """The client threw away what it had not played."""

@@ -94,9 +94,16 @@ def make_server(voice: VoiceServer) -> DrainingServer:
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ConfigError when the address is taken, unknown or not allowed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns Nagle's algorithm off. Otherwise every answer but its first few bytes waits
+    # for the client's acknowledgement, which comes with its next 20 ms of audio.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        return listener
     except OSError as error:
+        listener.close()
         raise ConfigError(f"[server] cannot listen on {host}, port {port}: {error.strerror or error}") from None
 
 
