@@ -96,7 +96,7 @@ class PlayoutSection(Section):
     """`lead_ms`: how much audio the client is given ahead of what it plays."""
 
     lead_ms: Annotated[int, Field(ge=20, le=5000)] = 180
-    frame_ms: Annotated[int, Field(ge=10, le=100)] = 40
+    frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
 
 
 class MemorySection(Section):

@@ -45,7 +45,15 @@ def _rows(band: tuple[int, int]) -> slice:
     return slice(*(math.ceil(edge * WINDOW / EAR_RATE) for edge in band))
 
 
-ROWS = tuple(_rows(band) for band in (LOW, MIDDLE, HIGH))
+def _sums() -> npt.NDArray[np.float64]:
+    bands = np.zeros((WINDOW // 2 + 1, 3))
+    for column, band in enumerate((LOW, MIDDLE, HIGH)):
+        bands[_rows(band), column] = 1.0
+    return bands
+
+
+BANDS = _sums()
+"""Adds the spectrum's rows up in the three bands."""
 TAPER: npt.NDArray[np.float64] = np.hanning(WINDOW)
 FULL_SCALE = 32768.0**2 * WINDOW * float((TAPER**2).sum()) / 2
 """The energy of a window whose mean square is that of the loudest square wave."""
@@ -76,7 +84,7 @@ def sound(probability: float, window: Pcm) -> Sound:
         return Sound(0.0, 1.0, 1.0, 1.0)
     spectrum = np.fft.rfft(window * TAPER)
     power = spectrum.real**2 + spectrum.imag**2
-    low, middle, high = (float(power[rows].sum()) + 1.0 for rows in ROWS)
+    low, middle, high = (power @ BANDS + 1.0).tolist()
     return Sound(probability, low, middle, high)
 
 
