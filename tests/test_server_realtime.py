@@ -130,7 +130,8 @@ async def test_the_user_cuts_in_and_only_what_was_heard_is_remembered(engines_fo
     async with talking(engines_for, [Reply(LONG), "Fine, I will stop."]) as (client, llm):
         await client.say(np.concatenate([speak("Tell me all about the moon."), quiet(1.0)]))
         await client.until("response.output_audio.delta", 40)
-        await client.say(np.concatenate([speak("Stop, that is enough for now."), quiet(1.0)]), realtime=True)
+        cutting_in = np.concatenate([speak("Stop, that is enough for now."), quiet(1.0)])
+        saying = asyncio.create_task(client.say(cutting_in, realtime=True))
         done = await client.until("response.done")
         assert done.response.status == "cancelled"  # type: ignore[attr-defined]
         assert done.response.status_details.reason == "turn_detected"  # type: ignore[attr-defined]
@@ -143,6 +144,7 @@ async def test_the_user_cuts_in_and_only_what_was_heard_is_remembered(engines_fo
         assert LONG.startswith(heard_by_clock)
         await client.connection.conversation.item.truncate(item_id=item.id, content_index=0, audio_end_ms=1500)
         await client.until("conversation.item.truncated")
+        await saying
         await client.until("response.done", 2)
         told = llm.requests[1].messages
         heard = told[-2]["content"]
