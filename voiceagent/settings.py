@@ -95,7 +95,7 @@ class SilenceSection(Section):
 class PlayoutSection(Section):
     """`lead_ms`: how much audio the client is given ahead of what it plays."""
 
-    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 180
+    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
     frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
 
 
