@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.crowd import Crowd, Turn, crowd
 from benchmarks.recording import Recording, record
-from benchmarks.server_process import ServerProcess, Usage, cores, scripted_server
+from benchmarks.server_process import ServerProcess, Usage, cores, scripted_server, two_cores
 from voiceagent.models.store import ModelStore
 
 TARGET = 100
@@ -223,8 +223,7 @@ def pinned_to(core: int | None) -> Iterator[None]:
 
 async def capacity(arguments: argparse.Namespace) -> tuple[int, list[Step]]:
     recording = await record(ModelStore())
-    usable = cores()
-    server_core, clients_core = (usable[0], usable[1]) if len(usable) > 1 else (None, None)
+    server_core, clients_core = two_cores()
     if server_core is None:
         print("note: this machine has no two cores to keep server and clients apart", file=sys.stderr)
     async with scripted_server(server_core, arguments.profile) as server:

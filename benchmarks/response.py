@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.capacity import HEAD, Step, line, measure, pinned_to
 from benchmarks.recording import record
-from benchmarks.server_process import cores, scripted_server
+from benchmarks.server_process import scripted_server, two_cores
 from voiceagent.models.store import ModelStore
 
 
@@ -39,7 +39,7 @@ TARGETS = (Target(1, 90.0, 10.0, 25.0), Target(50, 20.0, None, 40.0))
 
 async def response() -> list[Step]:
     recording = await record(ModelStore())
-    server_core, clients_core = (*cores()[:2], None, None)[:2] if len(cores()) > 1 else (None, None)
+    server_core, clients_core = two_cores()
     print(HEAD, file=sys.stderr)
     steps: list[Step] = []
     async with scripted_server(server_core) as server:

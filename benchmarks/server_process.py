@@ -96,3 +96,9 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 def cores() -> Sequence[int]:
     """The cores this process may use; none where the system cannot pin a process to one."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def two_cores() -> tuple[int, int] | tuple[None, None]:
+    """One core for the server and another for its clients; None for both where this process has only one."""
+    allowed = cores()
+    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)

@@ -38,7 +38,7 @@ def voice(seconds: float, level: float) -> Pcm:
 @given(pauses, st.integers(0, 5000))
 def test_a_silence_that_the_client_names_is_obeyed_whatever_was_said(pause: Pause, silence_ms: int) -> None:
     obeyed = endpointer(TurnOptions(silence_ms=silence_ms, eagerness="low"), configured_ms=900)
-    assert obeyed.wait_ms(pause) == obeyed.silence_ms(pause.text) == silence_ms
+    assert obeyed.wait_ms(pause) == obeyed.wait_ms(Pause(text=pause.text)) == silence_ms
 
 
 def test_the_configuration_is_obeyed_where_the_client_names_none() -> None:
@@ -46,9 +46,12 @@ def test_the_configuration_is_obeyed_where_the_client_names_none() -> None:
 
 
 def test_without_either_it_adapts_as_eagerly_as_asked() -> None:
-    waits = {eagerness: endpointer(TurnOptions(eagerness=eagerness)).silence_ms("A coffee.") for eagerness in EAGERNESS}
+    waits = {
+        eagerness: endpointer(TurnOptions(eagerness=eagerness)).wait_ms(Pause(text="A coffee."))
+        for eagerness in EAGERNESS
+    }
     assert waits["high"] < waits["auto"] < waits["low"]
-    assert endpointer(TurnOptions(eagerness="medium")).silence_ms("A coffee.") == waits["auto"]
+    assert endpointer(TurnOptions(eagerness="medium")).wait_ms(Pause(text="A coffee.")) == waits["auto"]
 
 
 @pytest.mark.parametrize("eagerness", EAGERNESS)
@@ -99,7 +102,7 @@ def test_every_ending_has_its_weight() -> None:
 )
 def test_unfinished_words_wait_longer(finished: str, unfinished: str) -> None:
     adaptive = AdaptiveSilence(AUTO)
-    assert adaptive.silence_ms(unfinished) > adaptive.silence_ms(finished) + 200
+    assert adaptive.wait_ms(Pause(text=unfinished)) > adaptive.wait_ms(Pause(text=finished)) + 200
 
 
 def test_a_voice_that_sinks_has_finished() -> None:

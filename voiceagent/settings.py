@@ -4,7 +4,17 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+import httpx
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -17,6 +27,20 @@ from voiceagent.turn.interrupt_settings import InterruptSettings
 
 Milliseconds = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def web_address(value: str) -> str:
+    """An endpoint's address without a slash at its end. Raises ValueError when it is none of http or https."""
+    try:
+        url = httpx.URL(value)
+    except httpx.InvalidURL:
+        raise ValueError("not a web address") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("must begin with http:// or https:// and name a host")
+    return value.rstrip("/")
+
+
+WebAddress = Annotated[str, AfterValidator(web_address)]
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "

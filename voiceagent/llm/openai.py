@@ -16,7 +16,7 @@ from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest, TextDelta
 from voiceagent.llm.chat import Answer, Dialect, body, status_error
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import Seconds
+from voiceagent.settings import Seconds, WebAddress
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class OpenAILlmOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    base_url: str = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+    base_url: WebAddress = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
     api_key: SecretStr | None = Field(default_factory=lambda: _secret(os.environ.get("OPENAI_API_KEY")))
     model: str = Field(default_factory=lambda: os.environ.get("OPENAI_MODEL") or "gpt-4o-mini", min_length=1)
     temperature: float | None = Field(default=None, ge=0)
@@ -48,17 +48,6 @@ class OpenAILlmOptions(BaseModel):
     first_token_seconds: Seconds = 60.0
     next_token_seconds: Seconds = 30.0
     keepalive_seconds: float = Field(default=60.0, ge=0)
-
-    @field_validator("base_url")
-    @classmethod
-    def _web_address(cls, value: str) -> str:
-        try:
-            url = httpx.URL(value)
-        except httpx.InvalidURL:
-            raise ValueError("not a web address") from None
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError("must begin with http:// or https:// and name a host")
-        return value.rstrip("/")
 
     @field_validator("api_key")
     @classmethod

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_v
 
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import Seconds
+from voiceagent.settings import Seconds, WebAddress
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.pcm_stream import PcmStream
 from voiceagent.tts.scripts import has_speech
@@ -36,7 +36,7 @@ class OpenAITtsOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    base_url: str = Field(default_factory=_base_url)
+    base_url: WebAddress = Field(default_factory=_base_url)
     api_key: SecretStr = Field(default_factory=_api_key)
     model: str = "gpt-4o-mini-tts"
     voice: str = "alloy"
@@ -46,17 +46,6 @@ class OpenAITtsOptions(BaseModel):
     connect_seconds: Seconds = 5.0
     read_seconds: Seconds = 30.0
     keepalive_seconds: Seconds = 60.0
-
-    @field_validator("base_url")
-    @classmethod
-    def _web_address(cls, value: str) -> str:
-        try:
-            url = httpx.URL(value)
-        except httpx.InvalidURL:
-            raise ValueError("not a web address") from None
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError("must begin with http:// or https:// and name a host")
-        return value.rstrip("/")
 
     @field_validator("api_key")
     @classmethod

@@ -21,10 +21,6 @@ class Endpointer(Protocol):
         passed, the turn is over at once."""
         ...
 
-    def silence_ms(self, text: str) -> int:
-        """`wait_ms` of a pause of which only the words so far are known."""
-        ...
-
 
 class FixedSilence:
     """Ends a turn after a set silence: the client's own, the configuration's, or the one its eagerness stands for."""
@@ -36,9 +32,6 @@ class FixedSilence:
             self._silence_ms = configured_ms or PATIENCE_MS[options.eagerness]
 
     def wait_ms(self, pause: Pause) -> int:
-        return self._silence_ms
-
-    def silence_ms(self, text: str) -> int:
         return self._silence_ms
 
 
@@ -83,9 +76,6 @@ class AdaptiveSilence:
 
     def wait_ms(self, pause: Pause) -> int:
         return self._patience.wait_ms(sum(rule.evidence(pause) for rule in self._rules))
-
-    def silence_ms(self, text: str) -> int:
-        return self.wait_ms(Pause(text=text))
 
 
 def endpointer(options: TurnOptions, configured_ms: int = 0) -> Endpointer:
