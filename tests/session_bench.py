@@ -297,7 +297,9 @@ class Bench:
     def item(self, item_id: str) -> Item:
         """An item as the conversation now has it."""
         self.ask(RetrieveItem(item_id))
-        return self.of(ev.ItemRetrieved)[-1].item
+        item = self.of(ev.ItemRetrieved)[-1].item
+        assert isinstance(item, Item)
+        return item
 
     def expected(self) -> Pcm:
         """All that the voice was made to say so far."""

@@ -94,19 +94,6 @@ def test_nothing_is_sent_for_nothing() -> None:
             events.ItemTruncated("i", 5),
             {"type": "conversation.item.truncated", "item_id": "i", "content_index": 0, "audio_end_ms": 5},
         ),
-        (
-            events.Failed("memory", "The memory is away."),
-            {
-                "type": "error",
-                "error": {
-                    "type": "server_error",
-                    "code": "memory",
-                    "message": "The memory is away.",
-                    "param": None,
-                    "event_id": None,
-                },
-            },
-        ),
     ],
 )
 def test_plain_events(event: events.Event, told: Json) -> None:

@@ -10,7 +10,7 @@ from voiceagent.llm.base import Completed
 from voiceagent.memory.base import Entry
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
-from voiceagent.session.conversation import MAX_CHARS, MAX_ITEM_CHARS, MAX_ITEMS, Conversation
+from voiceagent.session.conversation import MAX_CHARS, MAX_ITEM_CHARS, MAX_ITEMS, Conversation, size
 from voiceagent.session.items import Item, ItemRole, Part
 from voiceagent.session.options import SessionOptions
 
@@ -132,7 +132,7 @@ def test_a_conversation_holds_so_much_text_and_no_more() -> None:
     assert refused.value.code == "string_above_max_length"
     for number in range(30):
         conversation.add(typed(f"i{number}", "x" * MAX_ITEM_CHARS))
-        assert sum(len(item.text) for item in conversation.items) <= MAX_CHARS
+        assert sum(size(item) for item in conversation.items) <= MAX_CHARS
     assert conversation.items[-1].id == "i29"
     conversation.set_text("i29", "short")
     for number in range(30):

@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import httpx
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,33 +21,13 @@ from pydantic_settings import (
 )
 
 from voiceagent.errors import ConfigError
+from voiceagent.section import Milliseconds, Seconds, Section
 from voiceagent.turn.interrupt_settings import InterruptSettings
-
-Milliseconds = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-def web_address(value: str) -> str:
-    """An endpoint's address without a slash at its end. Raises ValueError when it is none of http or https."""
-    try:
-        url = httpx.URL(value)
-    except httpx.InvalidURL:
-        raise ValueError("not a web address") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError("must begin with http:// or https:// and name a host")
-    return value.rstrip("/")
-
-
-WebAddress = Annotated[str, AfterValidator(web_address)]
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
     "without lists, markup or emoji, in the language of the user."
 )
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EngineSection(BaseModel):

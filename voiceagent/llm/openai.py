@@ -16,7 +16,7 @@ from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest, TextDelta
 from voiceagent.llm.chat import Answer, Dialect, body, status_error
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import Seconds, WebAddress
+from voiceagent.section import Seconds, WebAddress
 
 logger = logging.getLogger(__name__)
 

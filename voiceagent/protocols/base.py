@@ -1,5 +1,6 @@
 """What every wire protocol is: a state machine without I/O between a client's messages and a session."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,9 +11,9 @@ from voiceagent.session.events import Event
 Frame = str | bytes
 """One WebSocket message: text or binary."""
 
-EndReason = Literal["finished", "draining", "idle", "expired", "too_slow", "internal_error"]
+EndReason = Literal["finished", "draining", "idle", "expired", "too_slow", "ended", "internal_error"]
 """Why the server ends a conversation: the talk is over, the server stops, nobody spoke, the talk was too long, the
-client does not read, a bug."""
+client does not read, somebody (an operator, a tool) ended it, a bug."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,13 @@ class Send:
     """Answer with this message at once."""
 
     frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Whatever is sent after this waits so many seconds first."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,42 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Wake:
+    """Call `wake(name)` in so many seconds, or never when `seconds` is None; replaces an earlier Wake of that name."""
+
+    name: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call by the vendor's own means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Give the caller to somebody else (E.164, `sip:` or a queue's name) and leave."""
+
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendDigits:
+    """Send these DTMF digits (`0-9*#A-D`, `w` waits half a second) into the call."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Something of the call that needs the vendor's own interface: an HTTP request, mostly. What comes of it is told by
+    `controlled`; `ref` tells calls apart."""
+
+    operation: HangUp | Transfer | SendDigits
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End the connection with this WebSocket close code."""
 
@@ -38,7 +82,7 @@ class Close:
     reason: str
 
 
-Action = Send | Ask | Close
+Action = Send | Hold | Ask | Wake | Control | Close
 
 
 class WireProtocol(Protocol):
@@ -52,8 +96,18 @@ class WireProtocol(Protocol):
         """What a client's message asks for, in order. Malformed input becomes the protocol's own error or a Close."""
         ...
 
-    def encode(self, event: Event) -> list[Frame]:
-        """What to tell the client of a session's event; often nothing."""
+    def encode(self, event: Event) -> Sequence[Frame | Action]:
+        """What to tell the client of a session's event, and what else is to be done about it; often nothing. A Frame is
+        sent like a Send. The audio of a reply must be bare frames, so that it can be dropped when that is cancelled.
+        What is asked of the session is asked after all of the event was told."""
+        ...
+
+    def wake(self, name: str) -> list[Action]:
+        """The time of a Wake has come."""
+        ...
+
+    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+        """A Control is done, or has failed for this reason."""
         ...
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:

@@ -43,6 +43,7 @@ ENDINGS: dict[EndReason, tuple[wire.ErrorBody | None, int]] = {
         1001,
     ),
     "too_slow": (None, 1008),
+    "ended": (None, 1000),
     "internal_error": (wire.ErrorBody("server_error", "internal_error", "The server had an error."), 1011),
 }
 """Last words and close code (RFC 6455). A client that does not read would not read an error either."""
@@ -194,10 +195,8 @@ class RealtimeProtocol:
                 return self._tell_of_transcript(event) if self._options.transcribe else []
             case events.TranscriptPartial() | events.TurnTimed() | events.ReplyPlayed():
                 return self._tell_more(event) if self._wants_more else []
-            case events.Speculated() | events.Interruption():
+            case _:
                 return []
-            case events.Failed(code=code, message=message):
-                return [wire.Error(error=wire.ErrorBody("server_error", code, message))]
 
     def _tell_of_reply(
         self, event: events.ReplyAudio | events.ReplyText | events.ReplyItemAdded | events.ReplyDone
@@ -250,6 +249,12 @@ class RealtimeProtocol:
                 ]
             case events.ReplyPlayed(reply_id=reply_id):
                 return [wire.ResponsePlayed(response_id=reply_id)]
+
+    def wake(self, name: str) -> list[Action]:
+        return []
+
+    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+        return []
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
         return [self._error(refused, ref)]

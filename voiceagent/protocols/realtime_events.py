@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from voiceagent.protocols.realtime_audio import AudioFormat
-from voiceagent.protocols.realtime_items import WireItem
+from voiceagent.protocols.realtime_items import AnyWireItem
 from voiceagent.protocols.realtime_session import Session
 from voiceagent.session.events import ReplyReason, ReplyStatus
 from voiceagent.session.options import Modality
@@ -60,16 +60,16 @@ class AudioCleared(ServerEvent, tag="input_audio_buffer.cleared"):
 
 class ItemAdded(ServerEvent, tag="conversation.item.added"):
     previous_item_id: str | None
-    item: WireItem
+    item: AnyWireItem
 
 
 class ItemDone(ServerEvent, tag="conversation.item.done"):
     previous_item_id: str | None
-    item: WireItem
+    item: AnyWireItem
 
 
 class ItemRetrieved(ServerEvent, tag="conversation.item.retrieved"):
-    item: WireItem
+    item: AnyWireItem
 
 
 class ItemDeleted(ServerEvent, tag="conversation.item.deleted"):
@@ -167,7 +167,7 @@ class Response(Struct, kw_only=True):
     object: Literal["realtime.response"] = "realtime.response"
     status: Literal["in_progress"] | ReplyStatus
     status_details: StatusDetails | None = None
-    output: list[WireItem]
+    output: list[AnyWireItem]
     conversation_id: str | None
     output_modalities: list[Modality]
     audio: OutputAudio
@@ -186,13 +186,13 @@ class ResponseDone(ServerEvent, tag="response.done"):
 
 class OutputItemAdded(ServerEvent, tag="response.output_item.added"):
     response_id: str
-    item: WireItem
+    item: AnyWireItem
     output_index: int = 0
 
 
 class OutputItemDone(ServerEvent, tag="response.output_item.done"):
     response_id: str
-    item: WireItem
+    item: AnyWireItem
     output_index: int = 0
 
 

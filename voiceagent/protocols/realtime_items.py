@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from voiceagent.errors import Refused
 from voiceagent.protocols.realtime_session import Name
-from voiceagent.session.items import Item, ItemRole, ItemStatus, Part
+from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item, ItemRole, ItemStatus, Part
 
 PART_KINDS: dict[str, Literal["text", "audio"]] = {
     "input_text": "text",
@@ -37,9 +37,36 @@ class WireItem(Struct, kw_only=True):
     content: list[WirePart]
 
 
-def wire_item(item: Item) -> WireItem:
-    content = [_wire_part(item.role, part) for part in item.parts]
-    return WireItem(id=item.id, status=item.status, role=item.role, content=content)
+class WireCall(Struct, kw_only=True):
+    id: str
+    object: Literal["realtime.item"] = "realtime.item"
+    type: Literal["function_call"] = "function_call"
+    status: ItemStatus
+    name: str
+    call_id: str
+    arguments: str
+
+
+class WireOutput(Struct, kw_only=True):
+    id: str
+    object: Literal["realtime.item"] = "realtime.item"
+    type: Literal["function_call_output"] = "function_call_output"
+    status: ItemStatus = "completed"
+    call_id: str
+    output: str
+
+
+AnyWireItem = WireItem | WireCall | WireOutput
+
+
+def wire_item(item: AnyItem) -> AnyWireItem:
+    match item:
+        case Item(id=item_id, role=role, parts=parts, status=status):
+            return WireItem(id=item_id, status=status, role=role, content=[_wire_part(role, part) for part in parts])
+        case FunctionCall(item_id, call_id, name, arguments, status):
+            return WireCall(id=item_id, status=status, name=name, call_id=call_id, arguments=arguments)
+        case FunctionOutput(item_id, call_id, output):
+            return WireOutput(id=item_id, call_id=call_id, output=output)
 
 
 def _wire_part(role: ItemRole, part: Part) -> WirePart:

@@ -30,7 +30,7 @@ from voiceagent.protocols.realtime_events import (
     StatusError,
     Usage,
 )
-from voiceagent.protocols.realtime_items import WireItem, wire_item
+from voiceagent.protocols.realtime_items import AnyWireItem, wire_item
 from voiceagent.protocols.realtime_session import AudioOutput
 from voiceagent.protocols.realtime_update import voice_name
 from voiceagent.session import events
@@ -72,7 +72,7 @@ class Reply:
 
     def done(self, event: events.ReplyDone) -> list[ServerEvent]:
         told: list[ServerEvent] = []
-        output: list[WireItem] = []
+        output: list[AnyWireItem] = []
         if event.item is not None:
             item = wire_item(event.item)
             output.append(item)
@@ -99,7 +99,7 @@ class Reply:
     def _part(self, text: str) -> ContentPart:
         return ContentPart("audio", transcript=text) if self._spoken else ContentPart("text", text=text)
 
-    def _response(self, status: Literal["in_progress"] | events.ReplyStatus, output: list[WireItem]) -> Response:
+    def _response(self, status: Literal["in_progress"] | events.ReplyStatus, output: list[AnyWireItem]) -> Response:
         voice = voice_name(self._output.voice)
         return Response(
             id=self._started.reply_id,

@@ -3,23 +3,24 @@
 import asyncio
 import logging
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 from starlette.websockets import WebSocket
 
 from voiceagent.engines import Engines
 from voiceagent.memory.base import MemoryStore
-from voiceagent.protocols.openai_realtime import RealtimeProtocol
 from voiceagent.server.admission import Admission, Denied
+from voiceagent.server.doors import realtime
 from voiceagent.server.driver import Connection
+from voiceagent.server.host import Visitor, error_response
 from voiceagent.server.metrics import Metrics
 from voiceagent.server.runtime import open_shared
+from voiceagent.server.transport import Transport, WebSocketTransport
 from voiceagent.session.events import Event
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.remember import Remembrance
@@ -29,6 +30,8 @@ from voiceagent.settings import Settings
 
 log = logging.getLogger(__name__)
 
+DOORS = (realtime.door,)
+"""Every world of clients that is served."""
 LAST_WORDS_SECONDS = 8.0
 """How long talks that were told to end may take: what is noted is saved to memory in that time."""
 LAG_PERIOD = 1.0
@@ -58,12 +61,12 @@ class VoiceServer:
         self._connections: set[Connection] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._doors = [door(self) for door in DOORS]
         self.app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/metrics", self._metrics),
-                WebSocketRoute("/v1/realtime", self._realtime),
-                WebSocketRoute("/realtime", self._realtime),  # LiveKit given a bare host asks here
+                *(route for door in self._doors for route in door.routes),
             ],
             lifespan=self._lifespan,
         )
@@ -72,13 +75,23 @@ class VoiceServer:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         stop = asyncio.Event()
         holding = asyncio.create_task(self._hold_shared(stop), name="engines")
-        lag = asyncio.create_task(self._watch_lag(), name="loop lag")
+        helpers = [asyncio.create_task(self._watch_lag(), name="loop lag")]
+        helpers += [asyncio.create_task(self._keep(door.run), name="door") for door in self._doors if door.run]
         try:
             yield
         finally:
             stop.set()
-            lag.cancel()
-            await asyncio.gather(holding, lag, return_exceptions=True)
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(holding, *helpers, return_exceptions=True)
+
+    async def _keep(self, run: Callable[[], Awaitable[None]]) -> None:
+        """A door's own work. A door that cannot do it (its port is taken) keeps the server from being ready."""
+        try:
+            await run()
+        except Exception as error:
+            self.failure = error
+            self.loaded.set()
 
     async def _hold_shared(self, stop: asyncio.Event) -> None:
         """Load the engines while the port is already open, so that /healthz can tell; close them at the end."""
@@ -120,69 +133,62 @@ class VoiceServer:
 
     # -- conversations ----------------------------------------------------------------------------------------------
 
-    async def _realtime(self, websocket: WebSocket) -> None:
-        """OpenAI Realtime clients."""
-        query = websocket.query_params
-        session_id = new_id("sess")
-        limit = int(self.settings.limits.session_seconds)
-        protocol = RealtimeProtocol(
-            session_id=session_id,
-            model=query.get("model") or "voiceagent",
-            defaults=self._defaults(),
-            expires_at=int(time.time()) + limit,
-            new_id=new_id,
-        )
-        offered: list[str] = websocket.scope["subprotocols"]
-        chosen = "realtime" if "realtime" in offered else None
-        await self._converse(websocket, session_id, protocol, chosen, query.get("user"))
+    def new_id(self, kind: str) -> str:
+        return new_id(kind)
 
-    async def _converse(
-        self,
-        websocket: WebSocket,
-        session_id: str,
-        protocol: RealtimeProtocol,
-        subprotocol: str | None,
-        user: str | None,
-    ) -> None:
-        """Let the client in, or refuse it with a clear answer, and hold the conversation."""
-        headers = websocket.headers
+    @contextmanager
+    def place(self, tenant: str) -> Iterator[None]:
+        if self.failure is not None:
+            raise Denied(503, "server_failed", "the engines could not be loaded")
+        if self._shared is None:
+            raise Denied(503, "server_loading", "the engines are still loading", retry_after=2)
+        with self.admission.seat(tenant), self.metrics.sessions.track_inprogress():
+            yield
+
+    async def welcome(self, websocket: WebSocket, knock: Callable[[], Visitor]) -> None:
         try:
-            self.admission.check_origin(headers.get("origin"))
-            key_name = self.admission.identify(headers.get("authorization"), websocket.scope["subprotocols"])
-            shared = self._shared
-            if self.failure is not None:
-                raise Denied(503, "server_failed", "the engines could not be loaded")
-            if shared is None:
-                raise Denied(503, "server_loading", "the engines are still loading", retry_after=2)
-            with self.admission.seat(key_name), self.metrics.sessions.track_inprogress():
-                await websocket.accept(subprotocol)
-                log.info("session %s: begins, key %s", session_id, key_name)
-                remembrance = Remembrance(
-                    self._memory,
-                    f"{key_name}/{user}" if user else None,
-                    limit=2 * self.settings.memory.turns,
-                )
-
-                def make_session(emit: Callable[[Event], None]) -> Session:
-                    return Session(
-                        session_id, shared, self._defaults(), emit=emit, new_id=new_id, remembrance=remembrance
-                    )
-
-                connection = Connection(websocket, protocol, make_session, self.metrics)
-                self._connections.add(connection)
-                self._empty.clear()
-                try:
-                    await connection.run()
-                finally:
-                    self._connections.discard(connection)
-                    if not self._connections:
-                        self._empty.set()
-                    log.info("session %s: over", session_id)
+            visitor = knock()
+            with self.place(visitor.tenant):
+                await websocket.accept(visitor.subprotocol)
+                await self.hold(WebSocketTransport(websocket), visitor)
         except Denied as denied:
             self.metrics.refused.labels(denied.code).inc()
-            await refuse(websocket, denied)
+            await websocket.send_denial_response(error_response(denied))
 
-    def _defaults(self) -> SessionOptions:
+    async def hold(self, transport: Transport, visitor: Visitor) -> None:
+        shared = self._shared
+        assert shared is not None
+        log.info("session %s: begins, key %s", visitor.session_id, visitor.tenant)
+        remembrance = Remembrance(
+            self._memory,
+            f"{visitor.tenant}/{visitor.user}" if visitor.user else None,
+            limit=2 * self.settings.memory.turns,
+        )
+
+        def make_session(emit: Callable[[Event], None]) -> Session:
+            return Session(
+                visitor.session_id,
+                shared,
+                self.defaults(),
+                emit=emit,
+                new_id=new_id,
+                remembrance=remembrance,
+                tenant=visitor.tenant,
+                user=visitor.user or "",
+            )
+
+        connection = Connection(transport, visitor.protocol, make_session, self.metrics, visitor.control)
+        self._connections.add(connection)
+        self._empty.clear()
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+            log.info("session %s: over", visitor.session_id)
+
+    def defaults(self) -> SessionOptions:
         agent = self.settings.agent
         return SessionOptions(instructions=agent.instructions, voice=agent.voice, language=agent.language)
 
@@ -197,11 +203,3 @@ class VoiceServer:
             if loop.time() >= until:
                 self.metrics.loop_lag.set(worst)
                 worst, until = 0.0, loop.time() + LAG_PERIOD
-
-
-async def refuse(websocket: WebSocket, denied: Denied) -> None:
-    """Answer the upgrade with an HTTP error that says why, in the shape OpenAI's clients read."""
-    kind = "invalid_request_error" if denied.status < 500 else "server_error"
-    error = {"type": kind, "code": denied.code, "message": denied.message, "param": None}
-    headers = {"retry-after": str(denied.retry_after)} if denied.retry_after else None
-    await websocket.send_denial_response(JSONResponse({"error": error}, denied.status, headers))

@@ -1,15 +1,15 @@
-"""The socket driver: runs any wire protocol over any WebSocket, with one session behind it."""
+"""The driver: runs any wire protocol over any transport, with one session behind it."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
-
 from voiceagent.errors import EngineError, Refused
-from voiceagent.protocols.base import Action, Ask, Close, EndReason, Frame, Send, WireProtocol
+from voiceagent.protocols.base import Action, Ask, Close, Control, EndReason, Frame, Hold, Send, Wake, WireProtocol
+from voiceagent.server.control import CallControl, ControlError
 from voiceagent.server.metrics import Metrics
 from voiceagent.server.outbox import Outbox
+from voiceagent.server.transport import Gone, Transport
 from voiceagent.session.events import Event, ReplyAudio, ReplyDone
 from voiceagent.session.session import Session
 
@@ -27,12 +27,6 @@ TURN_BYTES = 64 * 1024
 """Bytes of messages after which the reader lets others run: those that wait are taken without a pause otherwise."""
 MESSAGE_BYTES = 1024
 """What a message costs by itself, as bytes: ten thousand tiny ones in a burst must not fill the outbox with answers."""
-GIVE_TO = "voiceagent.give_to"
-"""An extension of the ASGI scope, offered by our own server: `give_to(taker)` has messages given to `taker` as they are
-read, instead of through `receive`; None ends it."""
-
-Taker = Callable[[Frame], bool]
-"""Takes a message, or returns False when it is to come through `receive`, as all do while one waits there."""
 
 
 class Ending(Exception):
@@ -42,35 +36,36 @@ class Ending(Exception):
         self.code, self.reason, self.frames = code, reason, frames or []
 
 
-class Gone(Exception):
-    """Not an error: the client has left."""
-
-
 class Connection:
     """One client. `run` returns when the connection is over; whatever the client does, nothing is left behind."""
 
     def __init__(
         self,
-        websocket: WebSocket,
+        transport: Transport,
         protocol: WireProtocol,
         make_session: Callable[[Callable[[Event], None]], Session],
         metrics: Metrics,
+        control: CallControl | None = None,
     ) -> None:
-        self._websocket = websocket
+        self._transport = transport
         self._protocol = protocol
         self._metrics = metrics
+        self._control = control
+        self._tasks = asyncio.TaskGroup()
+        self._wakes: dict[str, asyncio.TimerHandle] = {}
         self._outbox = Outbox()
         self._session = make_session(self._emit)
         self._stop: asyncio.Future[EndReason] | None = None
         self._sending_since: float | None = None
         self._busy = False
-        """A big message is being parsed, or the connection is over."""
+        """A big message is being parsed."""
+        self._over = False
 
     async def run(self) -> None:
         self._stop = asyncio.get_running_loop().create_future()
         ending = Ending(1011, "internal error")
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with self._tasks as tasks:
                 tasks.create_task(self._converse(), name="session")
                 tasks.create_task(self._write(), name="writer")
                 tasks.create_task(self._watch(), name="watch")
@@ -86,7 +81,10 @@ class Connection:
         except* Exception:
             log.exception("session %s: internal error", self._session.id)
             ending = self._ending("internal_error")
-        self._have_messages_given_to(None)
+        self._over = True
+        self._transport.give_to(None)
+        for wake in self._wakes.values():
+            wake.cancel()
         await self._close(ending)
 
     def stop(self, reason: EndReason) -> None:
@@ -113,13 +111,10 @@ class Connection:
     async def _read(self) -> None:
         await self._session.ready.wait()
         self._act(self._protocol.start())
-        self._have_messages_given_to(self._take)
+        self._transport.give_to(self._take)
         taken = 0
         while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise Gone
-            frame: Frame = message["text"] if message.get("text") is not None else message["bytes"]
+            frame = await self._transport.receive()
             if len(frame) < BIG_FRAME:
                 self._act(self._protocol.receive(frame))
             else:
@@ -132,32 +127,35 @@ class Connection:
                 taken = 0
                 await asyncio.sleep(0)
 
-    def _have_messages_given_to(self, taker: Taker | None) -> None:
-        """Where the server can do it, messages need no task to wake."""
-        offered = self._websocket.scope.get("extensions", {}).get(GIVE_TO)
-        if offered is not None:
-            offered["give_to"](taker)
-
     def _take(self, frame: Frame) -> bool:
         """A message as it is read. What needs patience is left to the reader: big ones, and those of a client that has
         an answer waiting, lest a burst of them fills the outbox."""
         if self._busy or len(frame) >= BIG_FRAME or not self._outbox.empty:
             return False
+        self._act_now(lambda: self._protocol.receive(frame))
+        return True
+
+    def _act_now(self, actions: Callable[[], list[Action]]) -> None:
+        """Act outside of any task: what is raised ends the connection as if the reader had raised it."""
+        if self._over:
+            return
         try:
-            self._act(self._protocol.receive(frame))
-        except Exception as error:  # also an Ending: it ends the connection as if the reader had raised it
+            self._act(actions())
+        except Exception as error:
             if self._stop is not None and not self._stop.done():
                 self._stop.set_exception(error)
                 self._stop.exception()  # looked at: while all ends, nobody may be waiting for it any more
-        return True
 
     async def _write(self) -> None:
         while True:
             frame = await self._outbox.get()
             if frame is None:
                 raise self._ending("too_slow")
+            if isinstance(frame, Hold):
+                await asyncio.sleep(frame.seconds)
+                continue
             self._sending_since = asyncio.get_running_loop().time()
-            await self._send(frame)
+            await self._transport.send(frame)
             self._sending_since = None
 
     # -- between protocol and session -------------------------------------------------------------------------------
@@ -167,14 +165,42 @@ class Connection:
             match action:
                 case Send(frame):
                     self._tell(frame)
+                case Hold():
+                    self._tell(action)
                 case Ask(command, ref):
                     try:
                         self._session.execute(command)
                     except Refused as refused:
                         for frame in self._protocol.refuse(refused, ref):
                             self._tell(frame)
+                case Wake(name, seconds):
+                    self._wake_in(name, seconds)
+                case Control():
+                    self._tasks.create_task(self._carry_out(action), name="call control")
                 case Close(code, reason):
                     raise Ending(code, reason)
+
+    def _wake_in(self, name: str, seconds: float | None) -> None:
+        before = self._wakes.pop(name, None)
+        if before is not None:
+            before.cancel()
+        if seconds is not None:
+            self._wakes[name] = asyncio.get_running_loop().call_later(seconds, self._woken, name)
+
+    def _woken(self, name: str) -> None:
+        del self._wakes[name]
+        self._act_now(lambda: self._protocol.wake(name))
+
+    async def _carry_out(self, control: Control) -> None:
+        failure: str | None = None
+        try:
+            if self._control is None:
+                raise ControlError("this connection has no call to control")
+            await self._control.carry_out(control.operation)
+        except ControlError as error:
+            failure = str(error)
+            log.warning("session %s: %s failed: %s", self._session.id, type(control.operation).__name__, error)
+        self._act(self._protocol.controlled(control.ref, failure))
 
     def _emit(self, event: Event) -> None:
         """The session's events, in order, to the client."""
@@ -182,24 +208,26 @@ class Connection:
         if isinstance(event, ReplyDone) and event.status == "cancelled":
             self._outbox.drop_audio(event.reply_id)
         audio_of = event.reply_id if isinstance(event, ReplyAudio) else None
-        for frame in self._protocol.encode(event):
-            self._tell(frame, audio_of)
+        later: list[Action] = []
+        for told in self._protocol.encode(event):
+            match told:
+                case str() | bytes():
+                    self._tell(told, audio_of)
+                case Send(frame):
+                    self._tell(frame)
+                case Hold():
+                    self._tell(told)
+                case _:
+                    later.append(told)
+        if later:  # not before the session is done with what it tells of
+            asyncio.get_running_loop().call_soon(self._act_now, lambda: later)
 
-    def _tell(self, frame: Frame, audio_of: str | None = None) -> None:
+    def _tell(self, frame: Frame | Hold, audio_of: str | None = None) -> None:
         self._outbox.put(frame, audio_of)
         if self._outbox.overflowed:  # the writer may be waiting for the client's socket just now
             self.stop("too_slow")
 
     # -- the socket -------------------------------------------------------------------------------------------------
-
-    async def _send(self, frame: Frame) -> None:
-        try:
-            if isinstance(frame, str):
-                await self._websocket.send_text(frame)
-            else:
-                await self._websocket.send_bytes(frame)
-        except (WebSocketDisconnect, RuntimeError):
-            raise Gone from None
 
     def _ending(self, reason: EndReason) -> Ending:
         frames, code = self._protocol.end(reason)
@@ -207,18 +235,18 @@ class Connection:
 
     async def _close(self, ending: Ending) -> None:
         """What is still to be said, then the Close frame; a client that does not listen is not waited for."""
-        if self._websocket.client_state is not WebSocketState.CONNECTED:
-            return
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 while not self._outbox.empty and not self._outbox.overflowed:
                     frame = await self._outbox.get()
-                    if frame is not None:
-                        await self._send(frame)
+                    if isinstance(frame, Hold):
+                        await asyncio.sleep(frame.seconds)
+                    elif frame is not None:
+                        await self._transport.send(frame)
                 for frame in ending.frames:
-                    await self._send(frame)
-                await self._websocket.close(ending.code, ending.reason)
-        except (TimeoutError, Gone, WebSocketDisconnect, RuntimeError):
+                    await self._transport.send(frame)
+                await self._transport.close(ending.code, ending.reason)
+        except (TimeoutError, Gone):
             pass
 
 

@@ -9,7 +9,7 @@ from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from voiceagent.server.driver import GIVE_TO, Taker
+from voiceagent.server.transport import GIVE_TO, Taker
 
 MESSAGES = 64
 """So many may wait: more than a second of audio."""

@@ -144,7 +144,7 @@ class Agent:
     def _prompt(self, request: CreateReply, user_text: str) -> tuple[Message, ...]:
         talk, memory = self._talk, self._talk.shared.settings.memory
         items = talk.conversation.items if request.input is None else request.input
-        turns = [Message(item.role, item.text) for item in items if item.text]
+        turns = [Message(item.role, item.text) for item in items if isinstance(item, Item) and item.text]
         if user_text:
             turns.append(Message("user", user_text))
         return context.build(

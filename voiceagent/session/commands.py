@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from voiceagent.audio.pcm import Pcm
-from voiceagent.session.items import Item
+from voiceagent.llm.base import ToolChoice, ToolSpec
+from voiceagent.session.items import AnyItem
 from voiceagent.session.options import Modality, SessionOptions
 
 
@@ -38,7 +39,7 @@ class CreateItem:
     """Add an item after `previous_item_id` ("root": first; None: last). Refused `item_create_duplicate_item_id`,
     `item_create_invalid_previous_item_id`."""
 
-    item: Item
+    item: AnyItem
     previous_item_id: str | None = None
 
 
@@ -65,16 +66,31 @@ class TruncateItem:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportPlayed:
+    """The client has played the item up to here so far, and goes on: marks and acknowledgements. An unknown item is
+    ignored. If the reply is cancelled later, the last report (plus the time since, up to what was sent before the next
+    mark) is what was heard."""
+
+    item_id: str
+    audio_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class CreateReply:
     """Answer now. None keeps the session's own option. `input` replaces the conversation as context; with `store` False
-    the answer is not added to it either. Refused `conversation_already_has_active_response`."""
+    the answer is not added to it either. A `protected` reply is not interrupted by any voice (legal notices). With
+    `words` just these are said and no model is asked. Refused `conversation_already_has_active_response`."""
 
     instructions: str | None = None
     modality: Modality | None = None
     max_output_tokens: int | None = None
-    input: tuple[Item, ...] | None = None
+    input: tuple[AnyItem, ...] | None = None
     store: bool = True
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tools: tuple[ToolSpec, ...] | None = None
+    tool_choice: ToolChoice | None = None
+    protected: bool = False
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +98,17 @@ class CancelReply:
     """Refused `response_cancel_not_active`."""
 
     reply_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The user took the floor by other means than the voice: a key, a button, typed words. Whatever the agent prepares,
+    sends or has sent and is not yet played ends, protected or not, as an interruption by voice does. Never refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndTalk:
+    """End the conversation once the current reply has been played, at once if there is none. Never refused."""
 
 
 Command = (
@@ -93,6 +120,9 @@ Command = (
     | RetrieveItem
     | DeleteItem
     | TruncateItem
+    | ReportPlayed
     | CreateReply
     | CancelReply
+    | Interrupt
+    | EndTalk
 )

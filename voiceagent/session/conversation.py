@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from voiceagent.errors import Refused
-from voiceagent.session.items import Item, ItemStatus, Part
+from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item, ItemStatus, Part
 
 MAX_ITEMS = 2000
 """Items kept of one talk; beyond it the oldest go. Far above what any prompt holds."""
@@ -16,7 +16,7 @@ MAX_CHARS = 1_000_000
 
 class Conversation:
     def __init__(self) -> None:
-        self._items: dict[str, Item] = {}
+        self._items: dict[str, AnyItem] = {}
         self._order: list[str] = []
         self._chars = 0
 
@@ -24,7 +24,7 @@ class Conversation:
         return item_id in self._items
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> list[AnyItem]:
         """All items, oldest first."""
         return [self._items[item_id] for item_id in self._order]
 
@@ -32,7 +32,7 @@ class Conversation:
     def last_id(self) -> str | None:
         return self._order[-1] if self._order else None
 
-    def add(self, item: Item, after: str | None = None) -> str | None:
+    def add(self, item: AnyItem, after: str | None = None) -> str | None:
         """Insert after that item ("root": first; None: last) and return the id of the one before it."""
         if item.id in self._items:
             raise Refused("item_create_duplicate_item_id", f"an item with id '{item.id}' already exists", "item.id")
@@ -59,7 +59,7 @@ class Conversation:
         position = self._order.index(item_id)
         return self._order[position - 1] if position else None
 
-    def get(self, item_id: str, refusal: str) -> Item:
+    def get(self, item_id: str, refusal: str) -> AnyItem:
         """The item, or Refused with the code `refusal`."""
         if item_id not in self._items:
             raise Refused(refusal, f"there is no item with id '{item_id}'", "item_id")
@@ -73,9 +73,9 @@ class Conversation:
     def set_text(
         self, item_id: str, text: str, status: ItemStatus = "completed", kind: Literal["audio", "text"] = "audio"
     ) -> Item | None:
-        """Give the item's first part this text (an item without parts gets one of this kind); None if it is gone."""
+        """Give the message's first part this text (one without parts gets one of this kind); None if it is gone."""
         item = self._items.get(item_id)
-        if item is None:
+        if not isinstance(item, Item):
             return None
         parts = (replace(item.parts[0], text=text), *item.parts[1:]) if item.parts else (Part(kind, text),)
         changed = replace(item, parts=parts, status=status)
@@ -84,6 +84,12 @@ class Conversation:
         return changed
 
 
-def size(item: Item) -> int:
+def size(item: AnyItem) -> int:
     """Characters of its content."""
-    return sum(len(part.text) for part in item.parts)
+    match item:
+        case Item(parts=parts):
+            return sum(len(part.text) for part in parts)
+        case FunctionCall(arguments=arguments):
+            return len(arguments)
+        case FunctionOutput(output=output):
+            return len(output)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from voiceagent.audio.pcm import Pcm
-from voiceagent.session.items import Item
+from voiceagent.session.items import AnyItem, FunctionCall, Item
 from voiceagent.session.options import Modality
 from voiceagent.session.timeline import Timeline
 
@@ -43,19 +43,19 @@ class AudioCleared:
 
 @dataclass(frozen=True, slots=True)
 class ItemAdded:
-    item: Item
+    item: AnyItem
     previous_item_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemDone:
-    item: Item
+    item: AnyItem
     previous_item_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRetrieved:
-    item: Item
+    item: AnyItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +130,40 @@ class ReplyAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The reply calls a tool; the call is in the conversation. Told only once the reply is released. With `by_client`
+    the result is the client's to send (CreateItem with a FunctionOutput, then CreateReply once it has them all); else
+    the session runs it, and answers with its result by itself."""
+
+    reply_id: str
+    call: FunctionCall
+    previous_item_id: str | None
+    by_client: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyThinking:
+    """The model reasons before it answers; `text` is what it shows of that, often nothing. Never spoken."""
+
+    reply_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the endpoint counted them."""
+    """Tokens as the endpoint counted them; `cost` at the configured prices; `endpoint` is the name of who answered."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cost: float = 0.0
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
     """Nothing more of this reply will be sent. `item` holds its final text, None when it never got a word out.
-    With status cancelled, what the client still has queued is to be flushed."""
+    With status cancelled, what the client still has queued is to be flushed. `calls` are the tools it called."""
 
     reply_id: str
     item: Item | None
@@ -151,6 +173,7 @@ class ReplyDone:
     error_code: str | None = None
     error_message: str | None = None
     usage: Usage = Usage()
+    calls: tuple[FunctionCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +181,15 @@ class ReplyPlayed:
     """By the playout clock the client has now played the whole reply, or what it got of it before it was cancelled."""
 
     reply_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdleTimeout:
+    """Nobody spoke for `idle_timeout_ms` after a reply: the agent speaks up. `item_id` is that of the empty turn."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +218,6 @@ class Interruption:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Something of the session's own went wrong that no command asked for; the session goes on."""
-
-    code: str
-    message: str
-
-
 Event = (
     SpeechStarted
     | SpeechStopped
@@ -211,10 +235,12 @@ Event = (
     | ReplyItemAdded
     | ReplyText
     | ReplyAudio
+    | ReplyThinking
+    | ToolCalled
     | ReplyDone
     | ReplyPlayed
+    | IdleTimeout
     | TurnTimed
     | Speculated
     | Interruption
-    | Failed
 )

@@ -1,4 +1,4 @@
-"""The pieces of a conversation, as immutable values."""
+"""The pieces of a conversation, as immutable values: messages, calls of tools, and their results."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -27,3 +27,27 @@ class Item:
     @property
     def text(self) -> str:
         return " ".join(part.text for part in self.parts if part.text)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """The agent calls a tool. `arguments` is JSON text as the model wrote it; `call_id` is what the result names."""
+
+    id: str
+    call_id: str
+    name: str
+    arguments: str
+    status: ItemStatus = "completed"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionOutput:
+    """The result of a call, as text for the model."""
+
+    id: str
+    call_id: str
+    output: str
+
+
+AnyItem = Item | FunctionCall | FunctionOutput
+"""One entry of a conversation."""

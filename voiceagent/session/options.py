@@ -1,7 +1,10 @@
 """How one conversation is to be held: the protocol fills this in from what its client asked for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from voiceagent.llm.base import Effort, ToolChoice, ToolSpec
 
 Modality = Literal["audio", "text"]
 Eagerness = Literal["low", "medium", "high", "auto"]
@@ -26,7 +29,11 @@ class TurnOptions:
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """`turn` None means the client commits its audio and asks for replies by hand. `voice` and `language` None mean the
-    engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz."""
+    engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz.
+
+    `tools` are the client's own: it is told of their calls and sends the results. `variables` fill the `{{names}}` in
+    the instructions. `lead_ms` and `frame_ms` None mean those of the settings. After `idle_timeout_ms` of silence
+    following a reply the agent speaks up. With `listen_only` nothing is ever answered: the session only transcribes."""
 
     instructions: str = ""
     modality: Modality = "audio"
@@ -38,3 +45,12 @@ class SessionOptions:
     output_rate: int = 24_000
     max_output_tokens: int | None = None
     turn: TurnOptions | None = field(default_factory=TurnOptions)
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tools: bool = True
+    effort: Effort | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    lead_ms: int | None = None
+    frame_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    listen_only: bool = False

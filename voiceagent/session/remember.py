@@ -6,7 +6,7 @@ import time
 
 from voiceagent.errors import VoiceagentError
 from voiceagent.memory.base import Entry, MemoryStore
-from voiceagent.session.items import Item
+from voiceagent.session.items import AnyItem, Item
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,9 @@ class Remembrance:
             except (VoiceagentError, TimeoutError, OSError) as error:
                 log.error("memory cannot be read: %s", type(error).__name__)
 
-    def note(self, item: Item) -> None:
-        """Remember an item as it is now; noting it again replaces what was noted before."""
-        if self._store is None or item.role == "system":
+    def note(self, item: AnyItem) -> None:
+        """Remember a message as it is now; noting it again replaces what was noted before."""
+        if self._store is None or not isinstance(item, Item) or item.role == "system":
             return
         at = self._first_noted.setdefault(item.id, time.time())
         self._unsaved[item.id] = Entry(item.id, item.role, item.text, at)

@@ -46,12 +46,15 @@ class Session:
         emit: Callable[[Event], None],
         new_id: Callable[[str], str],
         remembrance: Remembrance,
+        tenant: str = "",
+        user: str = "",
     ) -> None:
-        """`emit` is called for every event, in order; it must be quick and must not raise."""
+        """`emit` is called for every event, in order; it must be quick and must not raise. `tenant` and `user`: see
+        `llm.base.Caller`."""
         self.id = session_id
         self.ready = asyncio.Event()
         """Set when commands may come."""
-        self._talk = talk = Talk(session_id, shared, options, emit, new_id, remembrance)
+        self._talk = talk = Talk(session_id, shared, options, emit, new_id, remembrance, tenant, user)
         self._agent = Agent(talk)
         pauses = PauseWatch(self._endpointer(options))
         self._turns = Turns(talk, self._agent, pauses)

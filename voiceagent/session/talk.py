@@ -9,7 +9,7 @@ from voiceagent.engines import Engines
 from voiceagent.session.clock import now
 from voiceagent.session.conversation import Conversation
 from voiceagent.session.events import Event, ItemAdded, ItemDone
-from voiceagent.session.items import Item
+from voiceagent.session.items import AnyItem
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.remember import Remembrance
 from voiceagent.session.reply import Apology
@@ -38,6 +38,8 @@ class Talk:
     emit: Callable[[Event], None]
     new_id: Callable[[str], str]
     remembrance: Remembrance
+    tenant: str = ""
+    user: str = ""
     tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     conversation: Conversation = field(default_factory=Conversation)
     active_at: float = 0.0
@@ -49,7 +51,7 @@ class Talk:
     def touch(self) -> None:
         self.active_at = now()
 
-    def add(self, item: Item, after: str | None = None, *, note: bool = True) -> None:
+    def add(self, item: AnyItem, after: str | None = None, *, note: bool = True) -> None:
         """A complete item joins the conversation; `note` False while its words are still to come. Raises Refused."""
         previous = self.conversation.add(item, after)
         if note:

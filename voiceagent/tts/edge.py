@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from voiceagent.audio.pcm import Pcm
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import Seconds
+from voiceagent.section import Seconds
 from voiceagent.tts import edge_wire
 from voiceagent.tts.base import TtsAudio, TtsRequest, WordTiming
 from voiceagent.tts.mp3 import Mp3Decoder

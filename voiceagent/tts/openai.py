@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_v
 
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import Seconds, WebAddress
+from voiceagent.section import Seconds, WebAddress
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.pcm_stream import PcmStream
 from voiceagent.tts.scripts import has_speech
