@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HERE := $(CURDIR)
 
-.PHONY: install models demo serve assets test lint bench bench-capacity clean lock
+.PHONY: install models demo serve assets test coverage lint bench bench-capacity clean lock
 
 install: .venv/.installed
 
@@ -33,6 +33,9 @@ lint: install
 
 test: lint models
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+coverage: models
+	$(BIN)/pytest -n 2 --dist worksteal -q --cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95
 
 bench: models
 	$(BIN)/python -m benchmarks

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.barge_in_clips import Clip, Engines, cache_folder, in_a_room, recorded, speech_folder, spoken
+from benchmarks.intervals import wilson
 from voiceagent.asr.sherpa import SherpaAsr
 from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.models.store import ModelStore
@@ -217,12 +218,6 @@ def row(kind: str, half: str, outcomes: list[Outcome]) -> Row:
 
 def percentile(values: Sequence[float], q: float) -> float | None:
     return round(float(np.percentile(values, q)), 1) if values else None
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    z = 1.96
-    middle, spread = (right + z * z / 2) / (n + z * z), z * math.sqrt(right * (n - right) / n + z * z / 4) / (n + z * z)
-    return max(0.0, middle - spread), min(1.0, middle + spread)
 
 
 def table(rows: Sequence[Row]) -> str:

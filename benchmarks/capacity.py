@@ -44,7 +44,8 @@ ATTEMPTS = 3
 @dataclass(frozen=True, slots=True)
 class Step:
     """What was measured with one number of talks. Shares are of one core; `others` is what processes beside the server
-    took of its core, None where it was not pinned to one. Times are None where nothing was answered."""
+    took of its core, None where it was not pinned to one. Times are None where nothing was answered; `beyond_ms` are
+    all of them."""
 
     talks: int
     turns: int
@@ -58,6 +59,7 @@ class Step:
     others: float | None
     loop_lag_ms: float
     clients_late_ms: float
+    beyond_ms: tuple[float, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -142,6 +144,7 @@ def judged(clients: Crowd, readings: Readings, busy: float | None, began: float,
         others=None if busy is None else max(0.0, busy - readings.cpu),
         loop_lag_ms=max(readings.lags, default=0.0) * 1000,
         clients_late_ms=(percentile(late, 99) or 0.0) * 1000,
+        beyond_ms=tuple(beyond),
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.tts.trim import Trimmer, pause_after, trim
+from voiceagent.tts.trim import LEAD_SECONDS, Trimmer, pause_after, trim
 
 RATE = 24_000
 
@@ -23,7 +23,7 @@ def quiet(seconds: float) -> Pcm:
 def test_only_the_quiet_around_speech_goes() -> None:
     speech = np.concatenate([tone(0.3), quiet(0.4), tone(0.2)])
     out = trim(np.concatenate([quiet(0.3), speech, quiet(0.5)]), RATE, tail=0.16)
-    lead = int(0.025 * RATE)
+    lead = int(LEAD_SECONDS * RATE)
     assert abs(len(out) - (lead + len(speech) + int(0.16 * RATE))) <= RATE // 100
     assert not out[: lead - RATE // 200].any()
 
@@ -58,7 +58,7 @@ def test_the_delivery_changes_nothing_that_can_be_heard(sizes: list[int]) -> Non
     block = RATE // 200
     assert abs(len(out) - len(trim(pcm, RATE, tail=0.1))) <= 2 * block
     assert abs(np.count_nonzero(out) - np.count_nonzero(pcm)) <= block
-    assert abs(trimmer.cut - int(0.175 * RATE)) <= 2 * block
+    assert abs(trimmer.cut - int((0.2 - LEAD_SECONDS) * RATE)) <= 2 * block
 
 
 @pytest.mark.parametrize(

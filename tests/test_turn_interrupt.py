@@ -261,10 +261,20 @@ def test_a_thin_or_dull_user_is_judged_by_their_own_voice() -> None:
     assert dull.last == confirm(Reason.WORDS)
 
 
-def test_a_voice_far_below_the_users_is_doubted() -> None:
-    faint = Talk(judge=learned(PERSON)).hear(640, window=SOFT).words("I would like").hear(320, window=SOFT)
-    assert faint.last.action is Action.NOTHING
+def test_a_voice_far_below_the_users_is_somebody_elses() -> None:
+    faint = Talk(judge=learned(PERSON)).hear(416, window=SOFT)
+    assert faint.judge.faint
+    assert faint.last == resume(Reason.NOISE)
+    assert faint.hear(2400, window=SOFT).words("I would like").last == resume(Reason.NOISE)
+    short = Talk(judge=learned(PERSON)).hear(256, window=SOFT).quiet(128).words("Stop!", final=True)
+    assert short.last == resume(Reason.NOISE)
+    assert not Talk().judge.faint
     assert Talk().hear(640, window=SOFT).words("I would like").hear(320, window=SOFT).last == confirm(Reason.WORDS)
+
+
+def test_what_follows_in_the_background_takes_nothing_from_what_was_learned() -> None:
+    talk = Talk(Phase.SILENT).hear(1600, window=PERSON).hear(640, 0.6, window=SOFT).quiet(320)
+    assert talk.judge.usual.level is not None
 
 
 def test_noises_teach_nothing_about_the_user() -> None:

@@ -10,6 +10,7 @@ import soxr
 
 from benchmarks import barge_in
 from benchmarks.barge_in_clips import Clip, Engines, decode, recorded, speech_folder, surround
+from benchmarks.intervals import wilson
 from tests.speech import RATE, Speak
 from voiceagent.asr.sherpa import SherpaAsr
 from voiceagent.audio.pcm import EAR_RATE, Pcm
@@ -82,7 +83,7 @@ def test_the_table_counts_what_was_right() -> None:
     assert row.gates == {160: 1.0, 500: 0.0}
     assert "command" in barge_in.table([row])
     assert json.dumps(row.gates)
-    assert barge_in.wilson(45, 45)[0] == pytest.approx(0.921, abs=0.001)
+    assert wilson(45, 45)[0] == pytest.approx(0.921, abs=0.001)
 
 
 def test_a_recording_of_any_rate_is_decoded_at_the_ears_rate() -> None:

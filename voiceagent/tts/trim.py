@@ -9,7 +9,7 @@ import numpy.typing as npt
 from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.tts.scripts import CLOSERS, Break, break_of
 
-LEAD_SECONDS = 0.025
+LEAD_SECONDS = 0.010
 """Quiet kept before the first sound, so that a soft consonant's beginning is not cut."""
 
 PAUSES = {Break.SENTENCE: 0.160, Break.PAUSE: 0.070, Break.NONE: 0.030}

@@ -16,7 +16,7 @@ from voiceagent.turn.backchannel import Meaning, meaning, repeats
 from voiceagent.turn.echo import EchoJudge
 from voiceagent.turn.interrupt_settings import InterruptSettings, Manner, Phase
 from voiceagent.turn.interrupt_step import GO_ON, Action, Ask, Reason, Step
-from voiceagent.turn.interrupt_voice import STILL, Sound, Usual, Voice, below, is_doubtful, sound
+from voiceagent.turn.interrupt_voice import STILL, Sound, Usual, Voice, below, is_doubtful, is_faint, sound
 from voiceagent.vad.base import WINDOW
 from voiceagent.vad.segmenter import ONSET_SPAN, ONSET_WINDOWS, PAUSE_WINDOWS, Onset, Pause, Segmenter
 
@@ -36,6 +36,9 @@ HINT_MS = 160
 
 BLIP_MS = 160
 """A voice that was over sooner holds no word; the recogniser is not asked."""
+
+FAINT_MS = 320
+"""So long a voice is listened to before its level tells that it is somebody else's: the first syllable may be soft."""
 
 ANSWER_MS = 480
 """The last words are waited for so long; then it is decided without them."""
@@ -96,6 +99,11 @@ class Interrupter:
     def deciding(self) -> bool:
         """Whether a voice has made the reply pause and is still to be decided on."""
         return self._stand in (Stand.WATCHED, Stand.ENDED)
+
+    @property
+    def faint(self) -> bool:
+        """Whether what is heard now is surely not this user, by its level."""
+        return is_faint(Voice(self._lately), self._usual)
 
     # -- input ------------------------------------------------------------------------------------------------------
 
@@ -173,7 +181,7 @@ class Interrupter:
     def _rest(self, ended: Voice | None) -> Step:
         """Nothing is to be decided. A voice still in doubt has the floor if the agent is silent now."""
         silent = self._phase is Phase.SILENT
-        if silent and ended is not None and ended.clear >= self._settings.clear:
+        if silent and ended is not None and max(ended.clear, ended.clearest) >= self._settings.clear:
             self._usual.learn(ended)
         if self._stand not in PAUSED:
             return GO_ON
@@ -215,6 +223,8 @@ class Interrupter:
         """The voice goes on: is it surely an interruption?"""
         milliseconds, manner = voice.windows * WINDOW_MS, self._manner
         said = self._meaning
+        if is_faint(voice, self._usual):
+            return self._ignore(Reason.NOISE) if milliseconds >= FAINT_MS else GO_ON
         if manner.answers and said is Meaning.BACKCHANNEL:
             said = Meaning.WORDS
         if self._is_doubtful(voice):
@@ -249,6 +259,8 @@ class Interrupter:
 
     def _conclude(self, voice: Voice) -> Step:
         """The voice has ended and its words are known, as far as they will be."""
+        if is_faint(voice, self._usual):
+            return self._ignore(Reason.NOISE)
         match self._meaning:
             case Meaning.COMMAND if voice.clear >= self._settings.clear / 2:
                 return self._confirm(Reason.COMMAND)

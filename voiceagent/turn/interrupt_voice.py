@@ -100,6 +100,9 @@ class Voice:
         self._bright: list[tuple[float, float]] = []
         self._low = self._middle = self._energy = 0.0
         self.windows = 0
+        self.clearest = 0.0
+        """The most that `clear` has been over RECENT windows: what comes after the user in the background takes none of
+        it away."""
         for heard in sounds:
             self.add(heard)
 
@@ -107,6 +110,8 @@ class Voice:
         self.windows += 1
         if self.windows > RAMP:
             self._sure.append(heard.probability >= SURE)
+            if len(self._sure) >= RECENT:
+                self.clearest = max(self.clearest, sum(list(self._sure)[-RECENT:]) / RECENT)
         self._low += heard.low
         self._middle += heard.middle
         self._energy += heard.energy
@@ -171,17 +176,19 @@ def _mix(known: float | None, new: float) -> float:
 RELATIVE_DB = 12.0
 """A user whose own voice is thin or dull is judged by that: so far below it, it is another's."""
 
-FAINTER_DB = 15.0
-"""So far below the user's usual level a voice is another's."""
+FAINTER_DB = 12.0
+"""So far below the user's usual level a voice is another's: somebody else in the room, the television."""
 
 
 def is_doubtful(voice: Voice, usual: Usual, settings: InterruptSettings, *, narrowband: bool) -> bool:
-    """Whether it may be a noise, a loudspeaker, or someone far away."""
-    return (
-        voice.clear < settings.clear
-        or (not narrowband and voice.body < below(settings.thin_db, usual.body))
-        or (usual.level is not None and voice.level < usual.level - FAINTER_DB)
-    )
+    """Whether it may be a noise or a loudspeaker."""
+    thin = not narrowband and voice.body < below(settings.thin_db, usual.body)
+    return voice.clear < settings.clear or thin
+
+
+def is_faint(voice: Voice, usual: Usual) -> bool:
+    """Whether it is surely not this user, as far as their voice is known."""
+    return usual.level is not None and voice.level < usual.level - FAINTER_DB
 
 
 def below(limit: float, usual: float | None) -> float:
