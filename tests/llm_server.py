@@ -1,4 +1,4 @@
-"""A real OpenAI-compatible server on loopback that answers by a script. For any test that needs to know the answer.
+"""A real language model server on loopback that answers by a script. For any test that needs to know the answer.
 
 async with ScriptedLlm(["Hello.", Reply("Slowly.", first_token_seconds=0.5)]) as server:
     ... talk to server.base_url ...
@@ -7,13 +7,11 @@ async with ScriptedLlm(["Hello.", Reply("Slowly.", first_token_seconds=0.5)]) as
 """
 
 import asyncio
-import json
-import re
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,40 +20,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-Json = Mapping[str, object]
+from tests.llm_wires import ChatWire, Json, Reply, Wire
+
 WAIT_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 """How long an answer that is being sent may go on when the server closes."""
-_PIECE = re.compile(r"\s*(?:[!-~]+|[^\s!-~])|\s+")
 
-
-@dataclass(frozen=True)
-class Reply:
-    """One scripted answer.
-
-    `text` is streamed word by word (Chinese character by character), or piece by piece as given. Delays are in
-    seconds. With `status` not 200 the answer is `error` as JSON. After `stall_after` pieces nothing more is sent until
-    the client hangs up; after `reset_after` pieces the connection breaks. `raw` replaces the whole body, byte for byte,
-    one chunk an element. `finish_reason` None and `done` False leave those out. `input_tokens` and `cached_tokens` are
-    reported as usage when the client asks for it; output tokens are the pieces.
-    """
-
-    text: str | Sequence[str] = ""
-    first_token_seconds: float = 0.0
-    token_seconds: float = 0.0
-    status: int = 200
-    error: object = None
-    stall_after: int | None = None
-    reset_after: int | None = None
-    raw: Sequence[bytes] | None = None
-    finish_reason: str | None = "stop"
-    done: bool = True
-    input_tokens: int = 0
-    cached_tokens: int = 0
-
-    @property
-    def pieces(self) -> list[str]:
-        return _PIECE.findall(self.text) if isinstance(self.text, str) else list(self.text)
+__all__ = ["Recorded", "Reply", "Script", "ScriptedLlm"]
 
 
 @dataclass(frozen=True)
@@ -66,27 +37,30 @@ class Recorded:
     headers: Mapping[str, str]
     messages: list[dict[str, str]]
     client_port: int
+    target: str
+    """Path and query."""
 
 
 Script = Sequence[Reply | str] | Callable[[list[dict[str, str]]], Reply | str]
 
 
 class ScriptedLlm:
-    """Serves `POST /v1/chat/completions`; every other path is 404.
+    """Serves OpenAI's `POST /v1/chat/completions`, or what another `wire` speaks; every other path is 404.
 
     `script` is a list, one answer a request, the last one for all that follow; or a function from the request's
     messages to the answer. `requests` and `disconnects` (answers the client hung up on) tell what happened.
     """
 
-    def __init__(self, script: Script = ("Hello.",)) -> None:
+    def __init__(self, script: Script = ("Hello.",), wire: Wire | None = None) -> None:
         self.requests: list[Recorded] = []
         self.disconnects = 0
         self._script = script
+        self._wire = wire or ChatWire()
         self._changed = asyncio.Condition()
         # asyncio switches Nagle's delays off only where the socket names its protocol
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
-        app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
+        app = Starlette(routes=[Route(self._wire.path, self._complete, methods=["POST"])])
         config = uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off", ws="none")
         config.load()
         self._server = uvicorn.Server(config)
@@ -94,7 +68,7 @@ class ScriptedLlm:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}{self._wire.base}"
 
     async def requested(self, count: int) -> None:
         """Wait until this many requests have come."""
@@ -125,18 +99,20 @@ class ScriptedLlm:
     async def _complete(self, request: Request) -> Response:
         body, client = await request.json(), request.client
         assert client is not None
+        messages = cast(list[dict[str, str]], self._wire.messages(body))
+        target = f"{request.url.path}?{request.url.query}"
         async with self._changed:
-            self.requests.append(Recorded(body, dict(request.headers), body["messages"], client.port))
+            self.requests.append(Recorded(body, dict(request.headers), messages, client.port, target))
             self._changed.notify_all()
         if callable(self._script):
-            reply = self._script(body["messages"])
+            reply = self._script(messages)
         else:
             reply = self._script[min(len(self.requests), len(self._script)) - 1]
         reply = Reply(reply) if isinstance(reply, str) else reply
         if reply.status != 200:
-            return JSONResponse(reply.error, status_code=reply.status)
-        options = body.get("stream_options") or {}
-        return _Stream(reply, options.get("include_usage") is True, self._count_disconnect)
+            return JSONResponse(reply.error, status_code=reply.status, headers=reply.headers)
+        chunks = reply.raw if reply.raw is not None else self._wire.chunks(reply, body)
+        return _Stream(reply, chunks, self._count_disconnect)
 
     async def _count_disconnect(self) -> None:
         async with self._changed:
@@ -151,10 +127,10 @@ class _Reset(Exception):
 class _Stream(Response):
     """The answer's body; watches for the client hanging up meanwhile."""
 
-    def __init__(self, reply: Reply, usage: bool, on_disconnect: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, reply: Reply, chunks: Iterable[bytes], on_disconnect: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
         self._reply = reply
-        self._usage = usage
+        self._chunks = chunks
         self._on_disconnect = on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,7 +151,7 @@ class _Stream(Response):
         await asyncio.sleep(self._reply.first_token_seconds)
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for number, chunk in enumerate(self._reply.raw if self._reply.raw is not None else self._chunks()):
+        for number, chunk in enumerate(self._chunks):
             if number == self._reply.stall_after:
                 await asyncio.Event().wait()
             if number == self._reply.reset_after:
@@ -184,27 +160,7 @@ class _Stream(Response):
             await asyncio.sleep(self._reply.token_seconds)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _chunks(self) -> Iterator[bytes]:
-        reply = self._reply
-        for piece in reply.pieces:
-            yield _event({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
-        if reply.finish_reason is not None:
-            yield _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reply.finish_reason}]})
-        if self._usage:
-            usage = {
-                "prompt_tokens": reply.input_tokens,
-                "completion_tokens": len(reply.pieces),
-                "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
-            }
-            yield _event({"choices": [], "usage": usage})
-        if reply.done:
-            yield b"data: [DONE]\n\n"
-
 
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _event(chunk: Json) -> bytes:
-    return f"data: {json.dumps({'object': 'chat.completion.chunk', **chunk}, ensure_ascii=False)}\n\n".encode()

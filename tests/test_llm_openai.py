@@ -14,7 +14,7 @@ import pytest
 from tests.llm_server import Reply, Script, ScriptedLlm
 from voiceagent.engines import make
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.llm.base import Completed, LlmRequest, Message, TextDelta
+from voiceagent.llm.base import Completed, LlmRequest, Message, TextDelta, Thinking
 from voiceagent.llm.openai import OpenAILlm, OpenAILlmOptions
 from voiceagent.models.store import ModelStore
 
@@ -47,7 +47,7 @@ async def talking(script: Script, **options: object) -> AsyncIterator[tuple[Open
 async def answer(llm: OpenAILlm, request: LlmRequest = HI) -> tuple[str, Completed]:
     *deltas, completed = [event async for event in llm.reply(request)]
     assert isinstance(completed, Completed)
-    assert all(isinstance(delta, TextDelta) and delta.text for delta in deltas)
+    assert all(isinstance(delta, TextDelta | Thinking) and delta.text for delta in deltas)
     return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta)), completed
 
 
@@ -147,7 +147,7 @@ async def test_an_answer_may_end_in_many_ways(script: Reply) -> None:
 
 
 async def test_a_whole_answer_does_not_wait_for_a_stream_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voiceagent.llm.openai.ENDING_SECONDS", 0.05)
+    monkeypatch.setattr("voiceagent.llm.remote.ENDING_SECONDS", 0.05)
     async with talking([Reply("Hi.", stall_after=3)]) as (llm, server):
         assert (await answer(llm))[0] == "Hi."
         await server.disconnected(1)

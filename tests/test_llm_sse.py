@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceagent.llm.sse import EventTooLong, SseParser
-from voiceagent.llm.thinking import ThinkFilter
+from voiceagent.llm.thinking import Split, ThinkFilter
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=30)
 
@@ -71,9 +71,10 @@ def test_an_event_that_is_too_long_is_refused_even_when_it_never_ends() -> None:
     assert parse(b": ping ping ping ping\n" * 10 + b"data: x\n\n" * 50, limit=100) == ["x"] * 50
 
 
-def filtered(*pieces: str) -> str:
+def filtered(*pieces: str) -> Split:
     think = ThinkFilter()
-    return "".join(think.push(piece) for piece in pieces) + think.finish()
+    parts = [*(think.push(piece) for piece in pieces), think.finish()]
+    return Split("".join(part.spoken for part in parts), "".join(part.thought for part in parts))
 
 
 @given(
@@ -87,23 +88,23 @@ def test_think_blocks_are_left_out_in_any_split(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "spoken"),
+    ("text", "spoken", "thought"),
     [
-        ("Hello.", "Hello."),
-        ("<think>hm</think>\n\nHello.", "Hello."),
-        ("Yes. <think>hm</think> No.", "Yes. No."),
-        ("<think>never ends", ""),
-        ("a < b <thin", "a < b <thin"),
-        ("2 </think> 3", "2 </think> 3"),
-        ("<think><think></think>你好", "你好"),
+        ("Hello.", "Hello.", ""),
+        ("<think>hm</think>\n\nHello.", "Hello.", "hm"),
+        ("Yes. <think>hm</think> No.", "Yes. No.", "hm"),
+        ("<think>never ends", "", "never ends"),
+        ("a < b <thin", "a < b <thin", ""),
+        ("2 </think> 3", "2 </think> 3", ""),
+        ("<think><think></think>你好", "你好", "<think>"),
     ],
 )
-def test_think_blocks(text: str, spoken: str) -> None:
-    assert filtered(text) == spoken
+def test_think_blocks(text: str, spoken: str, thought: str) -> None:
+    assert filtered(text) == (spoken, thought)
 
 
 def test_text_is_held_back_only_while_it_may_be_a_tag() -> None:
     think = ThinkFilter()
-    assert think.push("Hello <") == "Hello "
-    assert think.push("b> there") == "<b> there"
-    assert think.finish() == ""
+    assert think.push("Hello <") == ("Hello ", "")
+    assert think.push("b> there") == ("<b> there", "")
+    assert think.finish() == ("", "")

@@ -20,14 +20,16 @@ class EngineError(VoiceagentError):
     """An engine failed. `stage` tells which station, `code` is a short stable word for clients and metrics.
 
     Codes: `unavailable` (no connection, 5xx), `timeout`, `unauthorized`, `rate_limited`, `bad_request`, `bad_response`,
-    `failed` (anything inside a local engine).
+    `failed` (anything inside a local engine). `retry_after` is how many seconds the endpoint asks to be left alone, 0
+    where it does not say.
     """
 
-    def __init__(self, stage: Stage, code: str, message: str) -> None:
+    def __init__(self, stage: Stage, code: str, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.stage = stage
         self.code = code
         self.message = message
+        self.retry_after = retry_after
 
 
 class Refused(VoiceagentError):

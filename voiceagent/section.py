@@ -1,12 +1,15 @@
 """What every section of the settings is made of. Its options are checked here, so that a slip is named at the start."""
 
+import re
 from typing import Annotated
 
 import httpx
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 Milliseconds = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 def web_address(value: str) -> str:
@@ -21,6 +24,34 @@ def web_address(value: str) -> str:
 
 
 WebAddress = Annotated[str, AfterValidator(web_address)]
+
+
+def header_value(secret: SecretStr) -> SecretStr:
+    """A header's value without blanks around it. Raises ValueError when it cannot be sent."""
+    value = secret.get_secret_value().strip()
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError("has characters that cannot be sent in an HTTP header")
+    return SecretStr(value)
+
+
+def key_value(secret: SecretStr) -> SecretStr:
+    """A key as it is sent in a header. Raises ValueError when it cannot be sent, or has a blank inside."""
+    key = header_value(secret)
+    if " " in key.get_secret_value():
+        raise ValueError("has a blank inside, which no key has")
+    return key
+
+
+def header_name(name: str) -> str:
+    """Raises ValueError when no header can have this name."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError("cannot be the name of an HTTP header")
+    return name
+
+
+HeaderSecret = Annotated[SecretStr, AfterValidator(header_value)]
+KeySecret = Annotated[SecretStr, AfterValidator(key_value)]
+HeaderName = Annotated[str, AfterValidator(header_name)]
 
 
 class Section(BaseModel):

@@ -16,6 +16,7 @@ from voiceagent.asr.spoken import Spoken
 from voiceagent.audio.pcm import EAR_RATE, Pcm, to_bytes
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
+from voiceagent.section import HeaderName, HeaderSecret, KeySecret
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -37,14 +38,14 @@ class OpenAIAsrOptions(BaseModel):
     transcription, a second attempt included. `headers` are sent along with each request.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     base_url: str = Field(default_factory=_base_url)
-    api_key: SecretStr = Field(default_factory=_api_key)
+    api_key: KeySecret = Field(default_factory=_api_key)
     model: str = "whisper-1"
     language: str | None = None
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
-    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
 
 
 class OpenAIAsr:

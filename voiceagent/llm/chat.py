@@ -1,34 +1,57 @@
-"""The OpenAI chat completion format without I/O: the request's body, the streamed answer, the errors."""
+"""The OpenAI chat completion format without I/O: the request's body and the streamed answer."""
 
 import json
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from pydantic import JsonValue
 
 from voiceagent.errors import EngineError
-from voiceagent.llm.base import Completed, Message
-from voiceagent.llm.sse import EventTooLong, SseParser
-from voiceagent.llm.thinking import ThinkFilter
+from voiceagent.llm.base import LlmEvent, LlmRequest, Message, NamedTool, TextDelta, Thinking, ToolCall, ToolSpec
+from voiceagent.llm.calls import CallAssembler, arguments_object, arguments_text
+from voiceagent.llm.dialect import Reason, Usage, refused_field
+from voiceagent.llm.http import HttpOptions
+from voiceagent.llm.recall import Json, Recall
+from voiceagent.llm.refusal import ServerError, streamed_error
+from voiceagent.llm.thinking import Split, ThinkFilter
 
-_REASONS: Mapping[str, Literal["length", "content_filter"]] = {
+OPTIONAL = ("stream_options", "parallel_tool_calls", "reasoning_effort", "temperature")
+"""Fields that an answer can do without, by the name under which servers refuse them."""
+
+_REASONS: Mapping[str, Reason] = {
     "length": "length",
     "max_tokens": "length",
     "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
 }
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class _Part(msgspec.Struct):
+    """Mistral's reasoning models send lists of these instead of text."""
+
+    type: str = ""
+    text: str = ""
+    thinking: "list[_Part] | None" = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw()
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
 
 
 class _Delta(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
+    content: str | list[_Part] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
 
 
 class _CachedTokens(msgspec.Struct):
@@ -39,157 +62,176 @@ class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: _CachedTokens | None = None
+    prompt_cache_hit_tokens: int | None = None
+    """DeepSeek's word for the cached tokens."""
+    cached_tokens: int | None = None
+    """Moonshot's."""
 
 
-class _Error(msgspec.Struct):
-    code: str | int | None = None
-    type: str | None = None
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+    usage: _Usage | None = None
+    """Moonshot's place for it."""
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: _Error | str | None = None
+    error: ServerError | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """What differs between servers that all call themselves OpenAI-compatible."""
+class Chat:
+    """The dialect of OpenAI and of all servers that call themselves compatible with it, whose differences `without`,
+    `max_tokens_field` and `wants_reasoning` are."""
 
-    stream_options: bool = True
+    options: HttpOptions
+    url: str
+    probe: str
+    key_header: str = "Authorization"
+    without: frozenset[str] = frozenset()
     max_tokens_field: str = "max_tokens"
+    wants_reasoning: bool = False
+    """DeepSeek refuses a tool call in a prompt without the reasoning that led to it."""
+    recall: Recall = field(default_factory=Recall)
 
-    def mended(self, refusal: bytes) -> "Dialect | None":
-        """The dialect to try after the server refused a request with this body; None when nothing else can be tried."""
-        if self.stream_options and b"stream_options" in refusal:
-            return Dialect(False, self.max_tokens_field)
-        if self.max_tokens_field == "max_tokens" and b"max_tokens" in refusal:
-            return Dialect(self.stream_options, "max_completion_tokens")
+    def headers(self, key: str) -> dict[str, str]:
+        if not key:
+            return {}
+        return {self.key_header: f"Bearer {key}" if self.key_header == "Authorization" else key}
+
+    def body(self, request: LlmRequest) -> Json:
+        options = self.options
+        body: Json = {"model": options.model, "messages": [self._message(message) for message in request.messages]}
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        if options.temperature is not None:
+            body["temperature"] = options.temperature
+        max_tokens = options.max_tokens if request.max_tokens is None else request.max_tokens
+        if max_tokens is not None:
+            body[self.max_tokens_field] = max_tokens
+        if request.effort is not None:
+            body["reasoning_effort"] = request.effort
+        if request.tools:
+            body |= {"tools": [_tool(tool) for tool in request.tools], "parallel_tool_calls": request.parallel_tools}
+            match request.tool_choice:
+                case NamedTool(name):
+                    body["tool_choice"] = {"type": "function", "function": {"name": name}}
+                case "none" | "required" as choice:
+                    body["tool_choice"] = choice
+        return {name: value for name, value in body.items() if name not in self.without}
+
+    def mended(self, refusal: bytes, sent: Mapping[str, JsonValue]) -> "tuple[str, Chat] | None":
+        if (name := refused_field(refusal, sent, OPTIONAL)) is not None and name not in self.without:
+            return name, replace(self, without=self.without | {name})
+        if self.max_tokens_field == "max_tokens" in sent and b"max_tokens" in refusal:
+            return "max_tokens", replace(self, max_tokens_field="max_completion_tokens")
+        if not self.wants_reasoning and b"reasoning_content" in refusal:
+            return "tool calls without reasoning", replace(self, wants_reasoning=True)
         return None
 
+    def reader(self) -> "ChatReader":
+        return ChatReader(self.recall)
 
-def body(
-    messages: tuple[Message, ...], fields: Mapping[str, JsonValue], max_tokens: int | None, dialect: Dialect
-) -> bytes:
-    """The JSON of a streaming request; `fields` are sent as they are. A lone surrogate becomes a question mark."""
-    content: dict[str, JsonValue] = {}
-    if dialect.stream_options:
-        content["stream_options"] = {"include_usage": True}
-    if max_tokens is not None:
-        content[dialect.max_tokens_field] = max_tokens
-    content.update(fields)
-    content["messages"] = [{"role": message.role, "content": message.content} for message in messages]
-    content["stream"] = True
-    return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+    def _message(self, message: Message) -> Json:
+        said: Json = {"role": message.role, "content": message.content}
+        if message.role == "tool":
+            said["tool_call_id"] = message.tool_call_id
+        if message.tool_calls:
+            said["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _object_text(call)}}
+                for call in message.tool_calls
+            ]
+            said |= self.recall.of(message.tool_calls[0].id)
+            if self.wants_reasoning:
+                said.setdefault("reasoning_content", " ")
+        return said
 
 
-class Answer:
-    """One streamed answer being read. After each `feed`: `spoke` says whether any text has come, `ending` that the
-    answer is whole and only its usage may follow, `ended` that nothing follows at all."""
+class ChatReader:
+    """`<think>` blocks in the text are told apart from it."""
 
-    def __init__(self) -> None:
-        self.spoke = False
+    def __init__(self, recall: Recall) -> None:
+        self.reason: Reason | None = None
         self.ended = False
-        self._sse = SseParser()
+        self.usage = Usage()
+        self._recall = recall
         self._filter = ThinkFilter()
-        self._finish_reason: str | None = None
-        self._usage = _Usage()
+        self._calls = CallAssembler()
+        self._reasoning: list[str] = []
+        """In the field `reasoning_content`, which DeepSeek and Moonshot want to see again."""
 
-    @property
-    def ending(self) -> bool:
-        return self.ended or self._finish_reason is not None
-
-    def feed(self, piece: bytes) -> tuple[str, bool]:
-        """More of the answer's text, and whether the piece held any event at all (servers send comments to keep the
-        connection alive, which are no progress). Raises EngineError for errors the server sends in the stream."""
-        try:
-            events = self._sse.feed(piece)
-        except EventTooLong as error:
-            raise EngineError("llm", "bad_response", f"the language model's stream cannot be read: {error}") from None
-        text = "".join(self._event(data) for data in events if not self.ended)
-        self.spoke = self.spoke or bool(text)
-        return text, bool(events)
-
-    def finish(self) -> str:
-        """The last of the text, once the stream is over. A stream that just ends after some text is taken as a whole
-        answer (some servers end so, and the text has been heard already); one that ends without any raises
-        EngineError."""
-        if not self.spoke and not self.ending:
-            raise EngineError("llm", "bad_response", "the language model's stream ended without an answer")
-        return self._filter.finish()
-
-    def completed(self) -> Completed:
-        details = self._usage.prompt_tokens_details
-        return Completed(
-            reason=_REASONS.get(self._finish_reason or "", "stop"),
-            input_tokens=self._usage.prompt_tokens or 0,
-            output_tokens=self._usage.completion_tokens or 0,
-            cached_tokens=(details.cached_tokens or 0) if details is not None else 0,
-        )
-
-    def _event(self, data: str) -> str:
+    def read(self, data: str) -> Iterator[LlmEvent]:
         if data.strip() == "[DONE]":
             self.ended = True
-            return ""
+            return
         try:
             chunk = msgspec.json.decode(data, type=_Chunk)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeEncodeError):
             raise EngineError("llm", "bad_response", "the language model sent an event that is no chunk") from None
-        if chunk.error is not None and not self.ending:
-            raise _streamed_error(chunk.error)
-        self._usage = chunk.usage or self._usage
-        text = ""
+        if chunk.error is not None and self.reason is None:
+            raise streamed_error(chunk.error)
+        if chunk.usage is not None:
+            self._count(chunk.usage)
         for choice in chunk.choices or ():
-            text += (choice.delta.content or "") if choice.delta is not None else ""
-            self._finish_reason = choice.finish_reason or self._finish_reason
-        return self._filter.push(text)
+            if choice.usage is not None:
+                self._count(choice.usage)
+            if choice.delta is not None:
+                yield from self._delta(choice.delta)
+            if choice.finish_reason:
+                self.reason = _REASONS.get(choice.finish_reason, "stop")
+                yield from self._take_calls()
+
+    def rest(self) -> Iterator[LlmEvent]:
+        yield from _events(self._filter.finish())
+        if not self._calls.whole:
+            raise EngineError("llm", "bad_response", "the language model's stream ended within a tool call")
+        yield from self._take_calls()
+
+    def _delta(self, delta: _Delta) -> Iterator[LlmEvent]:
+        if thought := delta.reasoning_content or delta.reasoning:
+            yield Thinking(thought)
+        if delta.reasoning_content:
+            self._reasoning.append(delta.reasoning_content)
+        if isinstance(delta.content, str):
+            yield from _events(self._filter.push(delta.content))
+        for part in delta.content if isinstance(delta.content, list) else ():
+            yield from _events(Split(part.text, "".join(inner.text for inner in part.thinking or ())))
+        for call in delta.tool_calls or ():
+            function = call.function or _Function()
+            self._calls.add(call.index, call.id or "", function.name or "", arguments_text(function.arguments))
+            yield Thinking()
+
+    def _take_calls(self) -> Iterator[LlmEvent]:
+        for number, call in enumerate(self._calls.take()):
+            if number == 0 and self._reasoning:
+                self._recall.keep(call.id, {"reasoning_content": "".join(self._reasoning)})
+            yield call
+
+    def _count(self, usage: _Usage) -> None:
+        details = usage.prompt_tokens_details
+        cached = details.cached_tokens if details is not None else None
+        self.usage = Usage(
+            usage.prompt_tokens or 0,
+            usage.completion_tokens or 0,
+            cached or usage.prompt_cache_hit_tokens or usage.cached_tokens or 0,
+        )
 
 
-def status_error(status: int, refusal: bytes) -> EngineError:
-    """What an HTTP status other than 200 means. Of the body only the server's own error word is passed on: its
-    message may repeat the key or the user's words."""
-    try:
-        error = msgspec.json.decode(refusal, type=_Chunk).error
-    except msgspec.MsgspecError:
-        error = None
-    word = f" ({_word(error)})" if error is not None and _word(error) else ""
-    code, meaning = _meaning(status)
-    return EngineError("llm", code, f"the language model {meaning}: HTTP {status}{word}")
+def _events(split: Split) -> Iterator[LlmEvent]:
+    if split.thought:
+        yield Thinking(split.thought)
+    if split.spoken:
+        yield TextDelta(split.spoken)
 
 
-def _meaning(status: int) -> tuple[str, str]:
-    match status:
-        case 401 | 403:
-            return "unauthorized", "refuses the key"
-        case 429:
-            return "rate_limited", "takes no more requests for now"
-        case 408 | 504:
-            return "timeout", "took too long"
-        case _ if status >= 500:
-            return "unavailable", "is out of order"
-        case _ if status >= 400:
-            return "bad_request", "refuses the request"
-        case _:
-            return "bad_response", "gave an unexpected answer"
+def _tool(tool: ToolSpec) -> Json:
+    parameters: Json = dict(tool.parameters or {"type": "object", "properties": {}})
+    return {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": parameters},
+    }
 
 
-def _word(error: _Error | str) -> str:
-    """The server's short name for an error, if it has one."""
-    if isinstance(error, str):
-        return ""
-    candidates = [word for word in (error.code, error.type) if isinstance(word, str) and _WORD.fullmatch(word)]
-    return candidates[0] if candidates else ""
-
-
-def _streamed_error(error: _Error | str) -> EngineError:
-    """An error object inside a stream: by its number if it has one, else by its words."""
-    word = _word(error)
-    if isinstance(error, _Error) and error.code is not None and str(error.code).isdecimal():
-        code, _ = _meaning(int(error.code))
-    elif "rate_limit" in word or "quota" in word:
-        code = "rate_limited"
-    elif "invalid_request" in word or "context" in word:
-        code = "bad_request"
-    else:
-        code = "unavailable"
-    return EngineError("llm", code, "the language model broke off its answer" + (f" ({word})" if word else ""))
+def _object_text(call: ToolCall) -> str:
+    return json.dumps(arguments_object(call), ensure_ascii=False)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -82,6 +83,8 @@ class EmbeddedLlm:
 
     Loading and unloading hold Python's global lock (0.3 s and 0.05 s when measured), so the event loop stands still
     meanwhile: open the engine before serving. May be used from another loop than it was opened on.
+
+    Tools are left out, calls in the talk and their results too: models of this size do not use them well.
     """
 
     Options = EmbeddedLlmOptions
@@ -116,7 +119,7 @@ class EmbeddedLlm:
             raise EngineError("llm", "unavailable", "the language model is not open")
         with self._slots.taken(request.messages) as slot:
             extra: dict[str, JsonValue] = {} if slot is None else {"id_slot": slot}
-            messages = self._with_examples(request.messages)
+            messages = self._with_examples(_spoken(request.messages))
             async with aclosing(self._client.reply(LlmRequest(messages, request.max_tokens), extra)) as events:
                 async for event in events:
                     yield event
@@ -197,6 +200,15 @@ class EmbeddedLlm:
     def _with_examples(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         start = 1 if messages and messages[0].role == "system" else 0
         return (*messages[:start], *self._examples, *messages[start:])
+
+
+def _spoken(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Without tool calls and their results, which many chat templates have no place for."""
+    return tuple(
+        replace(message, tool_calls=()) if message.tool_calls else message
+        for message in messages
+        if message.role != "tool" and (message.content or not message.tool_calls)
+    )
 
 
 def _examples(options: EmbeddedLlmOptions) -> tuple[tuple[str, str], ...]:

@@ -1,8 +1,9 @@
-"""Server-sent events, as far as chat completions use them: bytes in, the `data` of each event out.
+"""Server-sent events, as far as language models use them: bytes in, the `data` of each event out.
 
 Follows the WHATWG rules (https://html.spec.whatwg.org/multipage/server-sent-events.html): lines end with LF, CRLF or
 CR, a blank line ends an event, lines with a colon first are comments, several data lines are joined by LF, a byte
-order mark is skipped, an event cut off by the end of the stream is dropped. `event`, `id` and `retry` are ignored.
+order mark is skipped, an event cut off by the end of the stream is dropped. `event`, `id` and `retry` are ignored:
+where vendors name their events, they do so in the data too.
 """
 
 import re

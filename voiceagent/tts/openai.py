@@ -6,11 +6,11 @@ from contextlib import aclosing, contextmanager
 from typing import Annotated
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
-from voiceagent.section import Seconds, WebAddress
+from voiceagent.section import HeaderName, HeaderSecret, KeySecret, Seconds, WebAddress
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.pcm_stream import PcmStream
 from voiceagent.tts.scripts import has_speech
@@ -37,23 +37,15 @@ class OpenAITtsOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     base_url: WebAddress = Field(default_factory=_base_url)
-    api_key: SecretStr = Field(default_factory=_api_key)
+    api_key: KeySecret = Field(default_factory=_api_key)
     model: str = "gpt-4o-mini-tts"
     voice: str = "alloy"
     sample_rate: Annotated[int, Field(ge=8000, le=48_000)] = 24_000
-    extra_headers: dict[str, SecretStr] = Field(default_factory=dict)
+    extra_headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     connect_seconds: Seconds = 5.0
     read_seconds: Seconds = 30.0
     keepalive_seconds: Seconds = 60.0
-
-    @field_validator("api_key")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value().strip()
-        if not all("!" <= char <= "~" for char in key):
-            raise ValueError("has characters that cannot be sent in an HTTP header")
-        return SecretStr(key)
 
 
 class OpenAITts:

@@ -1,0 +1,109 @@
+"""Any language model behind HTTP: one request, one streamed answer, in whatever dialect."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack
+from types import MappingProxyType
+
+import httpx
+from pydantic import JsonValue
+
+from voiceagent.errors import EngineError
+from voiceagent.llm.base import LlmEvent, LlmRequest
+from voiceagent.llm.dialect import Answer, Dialect, merged
+from voiceagent.llm.http import HttpClient, HttpOptions, Pieces, as_engine_errors, start_of
+from voiceagent.llm.refusal import status_error
+
+logger = logging.getLogger(__name__)
+
+ENDING_SECONDS = 1.0
+"""How long to wait for the usage once the answer is whole."""
+DRAIN_SECONDS = 0.1
+"""How long to wait for the end of the response after the stream's own end mark."""
+NO_EXTRA: Mapping[str, JsonValue] = MappingProxyType({})
+
+
+class RemoteLlm:
+    """Streams answers over HTTP. Its connections belong to the event loop it was opened on.
+
+    A server that refuses an optional field is asked again without, and that is remembered.
+    """
+
+    def __init__(self, options: HttpOptions, dialect: Dialect) -> None:
+        self._options = options
+        self._dialect = dialect
+        self._http = HttpClient(options)
+
+    @property
+    def talk_tokens(self) -> None:
+        """The endpoint's own business; `[memory] tokens` is the limit."""
+        return None
+
+    async def open(self) -> None:
+        """Connect. An endpoint that is down now only costs a line in the log. Raises ConfigError."""
+        await self._http.open(self._dialect.headers(self._options.key()), self._dialect.probe)
+
+    async def reply(
+        self, request: LlmRequest, extra_body: Mapping[str, JsonValue] = NO_EXTRA
+    ) -> AsyncGenerator[LlmEvent, None]:
+        """Stream one answer. `extra_body` is for this request what the option of that name is for all. Closing the
+        generator ends the HTTP stream at once. Raises EngineError."""
+        options = self._options
+        deadline = time.monotonic() + options.first_token_seconds
+        async with AsyncExitStack() as stack:
+            with as_engine_errors():
+                async with asyncio.timeout(options.first_token_seconds):
+                    pieces = await self._accepted(stack, request, merged(options.extra_body, extra_body))
+            answer = Answer(self._dialect.reader())
+            while (piece := await _next_piece(pieces, answer, deadline)) is not None:
+                for event in answer.feed(piece):
+                    yield event
+                    deadline = time.monotonic() + options.next_token_seconds
+            for event in answer.finish():
+                yield event
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def _accepted(self, stack: AsyncExitStack, request: LlmRequest, extra: Mapping[str, JsonValue]) -> Pieces:
+        """The body of the response to an accepted request, which `stack` closes."""
+        dialect, refused = self._dialect, ""
+        while True:
+            body = merged(dialect.body(request), extra)
+            async with AsyncExitStack() as exchange:
+                response, pieces = await exchange.enter_async_context(self._http.post(dialect.url, _encoded(body)))
+                if response.status_code == httpx.codes.OK:
+                    if refused:
+                        logger.warning("language model at %s does not take %s", self._http.host, refused)
+                        self._dialect = dialect
+                    stack.push_async_exit(exchange.pop_all())
+                    return pieces
+                refusal = await start_of(pieces)
+            mended = dialect.mended(refusal, body) if response.status_code in (400, 422) else None
+            if mended is None:
+                raise status_error(response.status_code, response.headers, refusal)
+            refused, dialect = mended
+
+
+def _encoded(body: Mapping[str, JsonValue]) -> bytes:
+    """A lone surrogate becomes a question mark."""
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def _next_piece(pieces: Pieces, answer: Answer, deadline: float) -> bytes | None:
+    """More of the body, or None at its end. Once the answer is whole, what goes wrong after it does not matter:
+    the rest is only read for the usage, and to keep the connection."""
+    left = deadline - time.monotonic()
+    if answer.ending:
+        left = DRAIN_SECONDS if answer.ended else ENDING_SECONDS
+    try:
+        with as_engine_errors():
+            async with asyncio.timeout(left):
+                return await anext(pieces, None)
+    except EngineError:
+        if answer.ending:
+            return None
+        raise
