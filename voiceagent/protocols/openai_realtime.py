@@ -10,6 +10,7 @@ from voiceagent.protocols import realtime_events as wire
 from voiceagent.protocols import realtime_requests as requests
 from voiceagent.protocols.base import Action, Ask, EndReason, Frame, Send
 from voiceagent.protocols.realtime_items import GivenItem, item_from, wire_item
+from voiceagent.protocols.realtime_more import more
 from voiceagent.protocols.realtime_replies import Reply
 from voiceagent.protocols.realtime_session import Extension
 from voiceagent.protocols.realtime_update import (
@@ -163,7 +164,10 @@ class RealtimeProtocol:
         return tuple(item_from(item, self._new_id, f"response.input[{index}]") for index, item in enumerate(given))
 
     def encode(self, event: events.Event) -> list[Frame]:
-        return [self._frame(told) for told in self._tell(event)]
+        told = self._tell(event)
+        if self._wants_more:
+            told = [*told, *more(event)]
+        return [self._frame(one) for one in told]
 
     def _tell(self, event: events.Event) -> list[wire.ServerEvent]:
         match event:
@@ -193,8 +197,6 @@ class RealtimeProtocol:
                 return [wire.ItemTruncated(item_id=item_id, audio_end_ms=audio_end_ms)]
             case events.TranscriptDone() | events.TranscriptFailed():
                 return self._tell_of_transcript(event) if self._options.transcribe else []
-            case events.TranscriptPartial() | events.TurnTimed() | events.ReplyPlayed():
-                return self._tell_more(event) if self._wants_more else []
             case _:
                 return []
 
@@ -230,25 +232,6 @@ class RealtimeProtocol:
     def _wants_more(self) -> bool:
         extension = self._session.voiceagent
         return isinstance(extension, Extension) and extension.events
-
-    def _tell_more(
-        self, event: events.TranscriptPartial | events.TurnTimed | events.ReplyPlayed
-    ) -> list[wire.ServerEvent]:
-        match event:
-            case events.TranscriptPartial(item_id=item_id, text=text):
-                return [wire.PartialTranscript(item_id=item_id, text=text)]
-            case events.TurnTimed(item_id=item_id, reply_id=reply_id, timeline=timeline):
-                return [
-                    wire.TurnTimeline(
-                        item_id=item_id,
-                        response_id=reply_id,
-                        response_ms=timeline.response_ms,
-                        parts=timeline.parts(),
-                        events=timeline.marks(),
-                    )
-                ]
-            case events.ReplyPlayed(reply_id=reply_id):
-                return [wire.ResponsePlayed(response_id=reply_id)]
 
     def wake(self, name: str) -> list[Action]:
         return []

@@ -1,0 +1,48 @@
+"""What the page at `/` offers its visitors: the `[page]` section."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from voiceagent.section import Section
+
+
+class Preset(Section):
+    """An agent to talk to. `name` by language of the page (`en`, `zh`); `instructions` and `voice` None mean those of
+    the server. Whoever may load the page may read them."""
+
+    id: Annotated[str, Field(pattern="^[a-z0-9-]+$")]
+    name: Mapping[str, str]
+    instructions: str | None = None
+    voice: str | None = None
+
+
+PRESETS = (
+    Preset(id="assistant", name={"en": "Assistant", "zh": "助手"}),
+    Preset(
+        id="english-teacher",
+        name={"en": "English teacher", "zh": "英语老师"},
+        instructions=(
+            "You are a patient teacher of English. Talk with the learner about everyday things in simple English. When "
+            "they make a mistake, say the sentence once as it should be, then go on. Your words are spoken aloud: one "
+            "or two short sentences, without lists, markup or emoji, and always a question at the end."
+        ),
+    ),
+    Preset(
+        id="storyteller",
+        name={"en": "Storyteller", "zh": "讲故事的人"},
+        instructions=(
+            "You tell stories to the listener, in the listener's language, and let them decide how the story goes on. "
+            "Your words are spoken aloud: plain sentences without lists, markup or emoji, at most six at a time."
+        ),
+    ),
+)
+
+
+class PageSection(Section):
+    """`enabled` False serves no page. `languages` are offered as what the user may speak (BCP 47)."""
+
+    enabled: bool = True
+    agents: Annotated[tuple[Preset, ...], Field(min_length=1)] = PRESETS
+    languages: tuple[str, ...] = ("en", "zh")
