@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import barge_in, capacity, demo, response, session_cost, turn_end
+from benchmarks import barge_in, capacity, demo, heard, llm_edge, ready, response, session_cost, turn_end
 
 Benchmark = Callable[[list[str]], int]
 """Takes the command line's arguments, prints what it found, returns 0 when its targets are met."""
@@ -15,8 +15,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "demo": demo.main,
     "response": response.main,
     "turn-end": turn_end.main,
+    "ready": ready.main,
     "barge-in": barge_in.main,
+    "heard": heard.main,
     "capacity": capacity.main,
+    "llm-edge": llm_edge.main,
 }
 """A new benchmark is a module with such a `main`, and a line here."""
 

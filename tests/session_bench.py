@@ -17,17 +17,18 @@ from voiceagent.asr.base import AsrHint, AsrStream, Transcript
 from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
-from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta
+from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta, Thinking, ToolCall
 from voiceagent.memory.base import MemoryStore
 from voiceagent.session import events as ev
 from voiceagent.session.commands import AppendAudio, Command, RetrieveItem
 from voiceagent.session.items import Item
 from voiceagent.session.options import SessionOptions
+from voiceagent.session.phrases import Fillers, Phrase
 from voiceagent.session.remember import Remembrance
-from voiceagent.session.reply import Apology
 from voiceagent.session.session import End, Session
 from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
+from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.vad.base import WINDOW, VadStream
 
@@ -41,7 +42,7 @@ SPOKEN: Pcm = (900 * np.sin(2 * np.pi * np.outer((150, 500, 1500), _TIME)).sum(a
 """A frame of the user's voice, with the low, middle and high tones that a person's has."""
 DEADLINE = 120.0
 """Virtual seconds that anything may take."""
-APOLOGY = Apology("Sorry.", np.full(RATE // 2, 77, np.int16), RATE)
+APOLOGY = Phrase("Sorry.", np.full(RATE // 2, 77, np.int16), RATE)
 
 E = TypeVar("E", bound=ev.Event)
 
@@ -139,11 +140,14 @@ class WordsStream:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says, word by word; `first` and `each` are seconds before the first word and between two."""
+    """What the model says, word by word; `first` and `each` are seconds before the first word and between two. It shows
+    its `thoughts` before, a tenth of a second each, and makes its `calls` after."""
 
     text: str
     first: float = 0.2
     each: float = 0.01
+    calls: tuple[ToolCall, ...] = ()
+    thoughts: tuple[str, ...] = ()
     end: Completed | EngineError = field(default_factory=lambda: Completed(input_tokens=7, output_tokens=3))
 
 
@@ -164,10 +168,15 @@ class ScriptedModel:
         answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
         self.requests.append(request)
         try:
+            for thought in answer.thoughts:
+                yield Thinking(thought)
+                await asyncio.sleep(0.1)
             await asyncio.sleep(answer.first)
-            for word in answer.text.split(" "):
+            for word in answer.text.split(" ") if answer.text or not answer.calls else ():
                 yield TextDelta(word + " ")
                 await asyncio.sleep(answer.each)
+            for call in answer.calls:
+                yield call
             if isinstance(answer.end, EngineError):
                 raise answer.end
             yield answer.end
@@ -326,6 +335,7 @@ async def bench(
     store: MemoryStore | None = None,
     user: str | None = None,
     microphone: bool = True,
+    toolbox: Toolbox | None = None,
 ) -> AsyncIterator[Bench]:
     """A session that runs; it must not end of itself within the block."""
     async with unguarded(
@@ -338,6 +348,7 @@ async def bench(
         store=store,
         user=user,
         microphone=microphone,
+        toolbox=toolbox,
     ) as (client, running):
         yield client
         await asyncio.sleep(0)
@@ -355,6 +366,7 @@ async def unguarded(
     store: MemoryStore | None = None,
     user: str | None = None,
     microphone: bool = True,
+    toolbox: Toolbox | None = None,
 ) -> AsyncIterator[tuple[Bench, "asyncio.Task[End]"]]:
     """The same with the session's task, for those that end."""
     asr = asr or WordsAsr(words)
@@ -364,7 +376,13 @@ async def unguarded(
     settings = settings or Settings()
     session = Session(
         "sess_1",
-        Shared(Engines(vad or LoudnessVad(), asr, model, voice), settings, APOLOGY),
+        Shared(
+            Engines(vad or LoudnessVad(), asr, model, voice),
+            settings,
+            APOLOGY,
+            toolbox=toolbox or Toolbox(),
+            fillers=Fillers(voice, settings.filler),
+        ),
         options or SessionOptions(instructions="Be brief."),
         emit=lambda event: client.take(event),
         new_id=lambda kind: f"{kind}_{next(numbers)}",

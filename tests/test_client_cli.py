@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceagent_client.cli import Options, _key, _printable, main
+from voiceagent_client.cli import Options, _key, main
 from voiceagent_client.pcm import FRAME, RATE, silence
+from voiceagent_client.screen import printable
 from voiceagent_client.wav import recording
 
 from tests.client_server import Call, RealtimeServer, Reply, tone
@@ -121,7 +122,21 @@ async def test_ctrl_c_leaves_a_whole_recording(tmp_path: Path, question: Path) -
         assert file.getnframes() >= FRAME
 
 
-@pytest.mark.parametrize("arguments", [["--out", "x.wav"], ["--timeout", "soon"], ["--wav"], ["--nothing"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--out", "x.wav"],
+        ["--timeout", "soon"],
+        ["--wav"],
+        ["--nothing"],
+        ["--push-to-talk", "--wake"],
+        ["--buffer", "-1"],
+        ["--buffer", "x"],
+        ["--awake", "0"],
+        ["--echo", "loud"],
+        ["--push-to-talk", "sometimes"],
+    ],
+)
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(arguments)
@@ -154,4 +169,4 @@ def test_openais_key_goes_to_openai_and_to_this_machine_only(monkeypatch: pytest
 
 
 def test_a_server_cannot_steer_the_terminal() -> None:
-    assert _printable("agent: \x1b[2J你好\n") == "agent:  [2J你好 "
+    assert printable("agent: \x1b[2J你好\n") == "agent:  [2J你好 "

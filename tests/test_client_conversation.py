@@ -29,12 +29,15 @@ from voiceagent_client.happenings import (
     UserSpeechStopped,
     UserText,
 )
+from voiceagent_client.jobs import together
+from voiceagent_client.microphone import Microphone
 from voiceagent_client.pcm import FRAME, RATE, Pcm, silence
 from voiceagent_client.playback import Player
+from voiceagent_client.push import PushToTalk
 from voiceagent_client.script import Script
 from voiceagent_client.transcript import Line
 from voiceagent_client.wav import recording
-from voiceagent_client.wire import Json, SessionConfig
+from voiceagent_client.wire import Json, ServerEvent, SessionConfig
 
 from tests.client_server import Call, CallScript, RealtimeServer, Reply, tone
 
@@ -268,13 +271,14 @@ async def test_after_a_drop_the_talk_goes_on_in_a_new_session(out: Path) -> None
     async def drop(call: Call) -> None:
         await call.open()
         reply = await Reply(call).start()
-        await reply.say("I was", LONG_ANSWER)
+        await reply.say("I was " * 300, LONG_ANSWER)
         for _ in range(20):
             await call.receive()
         await call.drop()
 
     async def answer(call: Call) -> None:
         await call.open()
+        await call.expect("conversation.item.create")
         await call.user_turn("Hello?")
         reply = await Reply(call).start()
         await reply.say("Here.", ANSWER)
@@ -293,7 +297,16 @@ async def test_after_a_drop_the_talk_goes_on_in_a_new_session(out: Path) -> None
     _, agent = talk.recorded()
     assert where(ANSWER, agent) > 0
     first, second = talk.server.calls
-    assert first.received == second.received, "the session's configuration, and no truncation of what it cannot know"
+    assert truncations(first) == truncations(second) == [], "it cannot know what it is not told of"
+    assert second.received[0] == first.received[0], "the session's configuration"
+    assert [event["type"] for event in second.received[1:]] == ["conversation.item.create"]
+    told = ServerEvent("", second.received[1])
+    assert (told.text("item", "id"), told.text("item", "role")) == (agent_item(talk), "assistant")
+    [part] = told.objects("item", "content")
+    assert part["type"] == "output_text"
+    heard = str(part["text"]).split(" ")
+    assert 2 <= len(heard) < 200, "what was heard of it, of 20 s"
+    assert set(heard) == {"I", "was"}
     assert [
         type(happening) for happening in talk.happenings if isinstance(happening, SessionStarted | Disconnected)
     ] == [
@@ -423,3 +436,87 @@ async def test_cancelling_ends_it_without_a_trace(out: Path) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await talk.conversation.run()
+
+
+async def test_a_talk_that_is_taken_up_again_is_told_to_the_server_in_order(out: Path) -> None:
+    async def listen(call: Call) -> None:
+        await call.open()
+        await call.user_turn("And now?")
+        await call.stay()
+
+    history = (
+        Line("user", "u1", "法国的首都？", True),
+        Line("agent", "a1", "巴黎。", True),
+        Line("user", "u2", "half a wo", False),
+        Line("agent", "a2", "One two three four.", True, 500, 0.5),
+        Line("agent", "a3", "Never heard.", True, 0, 0.0),
+    )
+    async with talking(out, listen) as talk:
+        conversation = Conversation(
+            talk.conversation._connection, talk.device, talk.player, talk.happenings.append, history=history
+        )
+
+        async def script() -> None:
+            await talk.device.say(HELLO)
+            await talk.until(lambda: any(isinstance(each, UserText) and each.final for each in talk.happenings))
+
+        await conversation.run(script())
+    told = [ServerEvent("", event) for event in talk.server.calls[0].received[1:]]
+    assert [(event.text("item", "id"), event.objects("item", "content")[0]["text"]) for event in told] == [
+        ("u1", "法国的首都？"),
+        ("a1", "巴黎。"),
+        ("a2", "One two"),
+    ]
+    assert conversation.transcript == (*history, Line("user", user_item(talk), "And now?", True))
+
+
+async def test_speech_does_not_stop_an_agent_that_may_not_be_interrupted(out: Path) -> None:
+    async def talk_on(call: Call) -> None:
+        session = await call.open()
+        detection: Json = {"type": "server_vad", "interrupt_response": False}
+        session["audio"]["input"]["turn_detection"] = detection  # type: ignore[index,call-overload]
+        await call.send("session.updated", session=session)
+        reply = await Reply(call).start()
+        await reply.say("I will go on.", tone(1500, amplitude=6000))
+        await call.speech_starts()
+        await reply.end()
+        await call.stay()
+
+    async with talking(out, talk_on) as talk:
+
+        async def script() -> None:
+            await talk.playing(ms=100)
+            await talk.device.say(HELLO)
+            await talk.happened(UserSpeechStarted)
+            await talk.happened(ResponsePlayed)
+
+        await talk.conversation.run(script())
+    _, agent = talk.recorded()
+    assert where(tone(1500, amplitude=6000), agent) >= 0, "without a gap"
+    assert truncations(talk.server.calls[0]) == []
+
+
+async def test_turns_by_hand(out: Path) -> None:
+    async def answer(call: Call) -> None:
+        session = await call.open()
+        assert session["audio"]["input"]["turn_detection"] is None  # type: ignore[index,call-overload]
+        await call.expect("input_audio_buffer.clear")
+        await call.expect("input_audio_buffer.commit")
+        await call.expect("response.create")
+        await call.stay()
+
+    manual = SessionConfig(extra={"audio": {"input": {"turn_detection": None}}})
+    async with talking(out, answer, session=manual) as talk:
+        device = Microphone(talk.device, on=False)
+        conversation = Conversation(talk.conversation._connection, device, talk.player)
+        push = PushToTalk("toggle", device)
+
+        async def script() -> None:
+            await asyncio.sleep(0.2)
+            push.key()
+            await asyncio.sleep(0.4)
+            push.key()
+            await talk.until(lambda: talk.server.calls[0].received[-1]["type"] == "response.create")
+
+        await together(conversation.run(), push.run(conversation), script())
+    assert 10 <= len(talk.server.calls[0].heard) <= 30, "only while it was on"

@@ -5,15 +5,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from voiceagent_client.audio_io import WavDevice
+from voiceagent_client.echo import HalfDuplex
 from voiceagent_client.errors import AudioError
 from voiceagent_client.pcm import FRAME, RATE, Pcm, silence
 from voiceagent_client.playback import Player
-from voiceagent_client.sound import HELD_FRAMES, NO_PORTAUDIO, SoundDevice, list_devices
+from voiceagent_client.resample import CARD_FRAME
+from voiceagent_client.sound import HELD_FRAMES, LATENCY_SECONDS, NO_PORTAUDIO, SoundDevice, list_devices
 
 from tests.client_server import tone
 
@@ -70,6 +73,7 @@ class PortAudio(ModuleType):
         self.fails = fails
         self.played: list[Pcm] = []
         self.open = 0
+        self.all_played = threading.Event()
         self.InputStream = self._stream(self._capture)
         self.OutputStream = self._stream(self._play)
 
@@ -83,11 +87,11 @@ class PortAudio(ModuleType):
                 if audio.fails and device == "missing":
                     raise PortAudio.PortAudioError("no such device")
                 assert form == {
-                    "samplerate": 24000,
-                    "blocksize": FRAME,
+                    "samplerate": 48000,
+                    "blocksize": CARD_FRAME,
                     "channels": 1,
                     "dtype": "int16",
-                    "latency": "low",
+                    "latency": LATENCY_SECONDS,
                 }
                 self.thread = threading.Thread(target=work, args=(callback,))
 
@@ -102,14 +106,16 @@ class PortAudio(ModuleType):
         return Stream
 
     def _capture(self, callback: Callback) -> None:
+        self.all_played.wait(5)
         for number in range(self.frames):
-            callback(np.full((FRAME, 1), number, dtype=np.int16), FRAME, None, None)
+            callback(np.full((CARD_FRAME, 1), number * 100, dtype=np.int16), CARD_FRAME, None, None)
 
     def _play(self, callback: Callback) -> None:
         for _ in range(10):
-            block = np.full((FRAME, 1), -1, dtype=np.int16)
-            callback(block, FRAME, None, None)
+            block = np.full((CARD_FRAME, 1), -1, dtype=np.int16)
+            callback(block, CARD_FRAME, None, None)
             self.played.append(block[:, 0])
+        self.all_played.set()
 
 
 async def test_sound_goes_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +126,22 @@ async def test_sound_goes_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with SoundDevice(player) as device:
         frames = [await device.read() for _ in range(10)]
     assert audio.open == 0
-    assert [int(frame.pcm[0]) for frame in frames] == list(range(10))
+    assert [int(frame.pcm[-1]) for frame in frames] == [number * 100 for number in range(10)]
     assert all(frame.pcm.shape == (FRAME,) for frame in frames)
-    assert np.array_equal(np.concatenate(audio.played), np.concatenate((tone(100), silence(FRAME * 5))))
+    played = np.concatenate(audio.played)
+    assert np.abs(played[: CARD_FRAME * 5]).max() > 7000
+    assert not played[CARD_FRAME * 6 :].any()
     assert player.played_ms("a") == 100
+
+
+async def test_the_echo_control_gets_what_was_heard_and_what_was_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", PortAudio(frames=10))
+    player = Player()
+    player.add("a", 0, tone(100))
+    echo = HalfDuplex()
+    with SoundDevice(player, echo=echo) as device:
+        frames = [await device.read() for _ in range(10)]
+    assert not any(frame.pcm[-1] for frame in frames), "the loudspeaker sounded"
 
 
 async def test_frames_that_nobody_reads_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +149,7 @@ async def test_frames_that_nobody_reads_are_dropped_oldest_first(monkeypatch: py
     with SoundDevice(Player()) as device:
         time.sleep(0.05)  # noqa: ASYNC251 (the loop is held up, as it may be)
         await asyncio.sleep(0.05)
-        assert int((await device.read()).pcm[0]) == 7
+        assert int((await device.read()).pcm[-1]) == 700
 
 
 @pytest.mark.looptime
@@ -149,15 +167,18 @@ async def test_a_device_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -
     assert audio.open == 0, "the speaker, opened before, is closed again"
 
 
-def test_without_portaudio_the_error_says_what_to_install() -> None:
-    sys.modules.pop("sounddevice", None)
-    try:
-        import sounddevice  # noqa: F401
-    except OSError:
-        with pytest.raises(AudioError) as failed:
-            list_devices()
-        assert str(failed.value) == NO_PORTAUDIO
-        assert "apt install libportaudio2" in NO_PORTAUDIO
-        assert "--wav" in NO_PORTAUDIO
-    else:
-        pytest.skip("PortAudio is installed here")
+def test_without_portaudio_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    with pytest.raises(AudioError) as failed:
+        list_devices()
+    assert str(failed.value) == NO_PORTAUDIO
+    assert "apt install libportaudio2" in NO_PORTAUDIO
+    assert "--wav" in NO_PORTAUDIO
+
+
+def test_without_sounddevice_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(AudioError, match=r"voiceagent-client\[sound\]"):
+        list_devices()

@@ -74,7 +74,7 @@ def test_flush_is_immediate_and_tells_the_place_within_a_frame() -> None:
     player = Player()
     player.add("a", 0, ramp(0, RATE))
     read(player, FRAME * 3 + 77)
-    assert player.flush() == [Cut("a", 0, (FRAME * 3 + 77) * 1000 // RATE)]
+    assert player.flush() == [Cut("a", 0, (FRAME * 3 + 77) * 1000 // RATE, 1000)]
     filled, out = read(player, FRAME)
     assert filled == 0
     assert not out.any()
@@ -95,7 +95,7 @@ def test_an_item_that_ran_dry_before_its_end_is_cut_where_it_stopped() -> None:
     player = Player()
     player.add("a", 0, ramp(0, FRAME * 4))
     read(player, FRAME * 4)
-    assert player.flush() == [Cut("a", 0, 80)]
+    assert player.flush() == [Cut("a", 0, 80, 80)]
 
 
 def test_items_not_begun_are_cut_at_zero() -> None:
@@ -105,7 +105,7 @@ def test_items_not_begun_are_cut_at_zero() -> None:
     player.add("b", 0, ramp(0, RATE))
     player.end()
     read(player, RATE // 2)
-    assert player.flush() == [Cut("a", 0, 500), Cut("b", 0, 0)]
+    assert player.flush() == [Cut("a", 0, 500, 1000), Cut("b", 0, 0, 1000)]
 
 
 def test_a_full_buffer_drops_the_newest() -> None:

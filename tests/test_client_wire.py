@@ -230,15 +230,27 @@ def test_the_transcript_keeps_the_order_of_the_turns() -> None:
     take("voiceagent.transcript.partial", item_id="u", text="Hell")
     take("conversation.item.input_audio_transcription.completed", item_id="u", transcript="Hello.")
     take("response.output_audio_transcript.done", item_id="a")
-    transcript.cut("a", 120)
+    transcript.cut("a", 120, 1200)
     typed: Json = [{"type": "input_text", "text": "typed"}]
     take("conversation.item.added", item={"id": "t", "role": "user", "content": typed})
     take("conversation.item.added", item={"id": "s", "role": "system", "content": typed})
     assert transcript.lines == (
         Line("user", "u", "Hello.", True),
-        Line("agent", "a", "你好。", True, 120),
+        Line("agent", "a", "你好。", True, 120, 0.1),
         Line("user", "t", "typed", True),
     )
+
+
+def test_what_was_heard_of_an_interrupted_turn_is_whole_words() -> None:
+    def heard(text: str, share: float) -> str:
+        return Line("agent", "a", text, True, 1000, share).heard
+
+    assert Line("agent", "a", "The whole of it.", True).heard == "The whole of it."
+    assert heard("The capital of France.", 0.5) == "The capital"
+    assert heard("The capital of France.", 0.4) == "The"
+    assert heard("The capital of France.", 0.0) == ""
+    assert heard("The capital of France.", 1.0) == "The capital of France."
+    assert heard("法国的首都是巴黎。", 0.5) == "法国的首"
 
 
 def test_captions() -> None:

@@ -1,17 +1,25 @@
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.session.heard import SpokenText
 from voiceagent.tts.base import WordTiming
+
+RATE = 1000
 
 
 def spoken(*clauses: tuple[str, float]) -> SpokenText:
     text = SpokenText()
     for clause, seconds in clauses:
         text.begin(clause)
-        text.extend(seconds)
+        text.extend(voice(seconds), RATE)
     text.finish()
     return text
+
+
+def voice(seconds: float) -> Pcm:
+    return np.full(round(seconds * RATE), 3000, dtype=np.int16)
 
 
 def test_whole_clauses_are_heard_when_their_audio_was_played() -> None:
@@ -34,10 +42,26 @@ def test_chinese_is_heard_by_characters() -> None:
     assert text.heard(1.8) == "法国的首都是巴黎。"
 
 
+def test_no_word_is_spoken_in_a_pause() -> None:
+    text = SpokenText()
+    text.begin("Hold on while I look it up")
+    text.extend(np.concatenate((voice(0.6), silence(2 * RATE), voice(1.4))), RATE)
+    text.finish()
+    assert text.heard(0.6) == text.heard(1.5) == text.heard(2.6) == "Hold on"
+    assert text.heard(3.4) == "Hold on while I look"
+
+
+def test_a_digit_is_a_word_and_a_mark_is_none() -> None:
+    text = spoken(("Press 7 - now", 3.0))
+    assert text.heard(0.9) == "Press"
+    assert text.heard(1.6) == "Press 7"
+    assert text.heard(2.9) == "Press 7 - now"
+
+
 def test_word_timings_decide_where_the_voice_gives_them() -> None:
     text = SpokenText()
     text.begin("One two three.")
-    text.extend(3.0, (WordTiming("One", 0.0, 0.2), WordTiming("two", 0.2, 0.4), WordTiming("three", 2.5, 3.0)))
+    text.extend(voice(3.0), RATE, (WordTiming("One", 0.0, 0.2), WordTiming("two", 0.2, 0.4), WordTiming("three", 2.5, 3.0)))
     text.finish()
     assert text.heard(1.5) == "One two"
 
@@ -45,7 +69,7 @@ def test_word_timings_decide_where_the_voice_gives_them() -> None:
 def test_a_clause_still_being_spoken_is_not_taken_for_complete() -> None:
     text = SpokenText()
     text.begin("This is a rather long sentence of which little audio has come so far.")
-    text.extend(0.5)
+    text.extend(voice(0.5), RATE)
     assert len(text.heard(0.5)) < 15
 
 

@@ -7,17 +7,23 @@ import random
 import numpy as np
 import pytest
 
-from tests.session_bench import RATE, Answer, Bench, LoudnessVad, WordsAsr, bench
+from tests.session_bench import DEADLINE, RATE, Answer, Bench, LoudnessVad, WordsAsr, bench
+from tests.session_tools import PlainTool, box, call
+from tests.test_session_tools import legal
 from voiceagent.errors import EngineError, Refused
-from voiceagent.llm.base import Completed
+from voiceagent.llm.base import Completed, ToolSpec
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
-from voiceagent.session.items import Item, Part
+from voiceagent.session.items import FunctionOutput, Item, Part
 from voiceagent.session.options import SessionOptions, TurnOptions
+from voiceagent.settings import FillerSection, Settings
+from voiceagent.tools.base import ToolPolicy
+from voiceagent.tools.toolbox import Toolbox
 
 pytestmark = pytest.mark.looptime(resolution=1e-9, noop_cycles=2)
 
 STEPS = 60
+NAMES = ("quick", "slow", "kept", "asks", "breaks", "hangs", "theirs", "nobody")
 
 
 def any_options(dice: random.Random) -> SessionOptions:
@@ -30,6 +36,8 @@ def any_options(dice: random.Random) -> SessionOptions:
         instructions=f"Version {dice.random()}.",
         modality="text" if dice.random() < 0.1 else "audio",
         turn=turn if dice.random() < 0.8 else None,
+        tools=(ToolSpec("theirs"),) if dice.random() < 0.5 else (),
+        lead_ms=dice.choice([None, 100, 1000]),
     )
 
 
@@ -51,9 +59,25 @@ def any_command(dice: random.Random, client: Bench, number: int) -> cmd.Command:
         cmd.DeleteItem(item_id),
         cmd.RetrieveItem(item_id),
         cmd.TruncateItem(item_id, dice.choice([0, 700, 10**9])),
+        cmd.ReportPlayed(item_id, dice.choice([0, 700, 10**9])),
+        cmd.CreateReply(words="Set words. And more of them.", protected=dice.random() < 0.5),
+        cmd.CreateReply(tools=(ToolSpec("own"),), tool_choice="required"),
+        cmd.CreateItem(FunctionOutput(f"out_{number}", dice.choice(["c", "nobody"]), "result")),
+        cmd.Interrupt(),
         cmd.Configure(any_options(dice)),
     ]
     return dice.choice(commands)
+
+
+def any_tools(dice: random.Random) -> Toolbox:
+    return box(
+        PlainTool("quick"),
+        PlainTool("slow", seconds=dice.choice([1.0, 4.0])),
+        PlainTool("kept", seconds=3.0, policy=ToolPolicy(on_interrupt="keep", filler_ms=100)),
+        PlainTool("asks", policy=ToolPolicy(confirm=True)),
+        PlainTool("breaks", ValueError("no")),
+        PlainTool("hangs", seconds=1000.0, policy=ToolPolicy(deadline_seconds=6)),
+    )
 
 
 def check(client: Bench) -> None:
@@ -66,7 +90,7 @@ def check(client: Bench) -> None:
             case ev.ReplyStarted():
                 assert not active, "two replies at once"
                 active[event.reply_id] = []
-            case ev.ReplyText() | ev.ReplyAudio() | ev.ReplyItemAdded():
+            case ev.ReplyText() | ev.ReplyAudio() | ev.ReplyItemAdded() | ev.ToolCalled() | ev.ReplyThinking():
                 assert event.reply_id in active, "something of a reply that is over"
                 active[event.reply_id].append(event)
             case ev.ReplyDone():
@@ -78,6 +102,7 @@ def check(client: Bench) -> None:
                     assert (text + " ").startswith(event.item.text)
                 elif event.item is not None:
                     assert event.item.text == text
+                assert event.calls == tuple(piece.call for piece in told if isinstance(piece, ev.ToolCalled))
                 assert (event.error_code is not None) == (event.status == "failed")
             case ev.ReplyPlayed():
                 assert event.reply_id in over
@@ -95,9 +120,24 @@ def check(client: Bench) -> None:
     known |= {failed.item_id for failed in client.of(ev.TranscriptFailed)}
     assert set(committed) == known
     assert len(committed) == len(set(committed))
+    mine = [called.call.call_id for called in client.of(ev.ToolCalled) if not called.by_client]
+    added = [event.item for event in client.of(ev.ItemAdded)]
+    results = [item.call_id for item in added if isinstance(item, FunctionOutput) and not item.id.startswith("out_")]
+    assert sorted(mine) == sorted(results), "a call without its result"
+    for request in client.model.requests:
+        legal(request.messages)
 
 
-@pytest.mark.parametrize("seed", range(12))
+async def all_over(client: Bench) -> None:
+    """Wait until nothing has happened for a while: everything comes to its end."""
+    async with asyncio.timeout(DEADLINE * 2):
+        told = -1
+        while told != len(client.events):
+            told = len(client.events)
+            await asyncio.sleep(9)
+
+
+@pytest.mark.parametrize("seed", range(10))
 async def test_whatever_the_client_does(seed: int) -> None:
     dice = random.Random(seed)
     failure = EngineError("llm", "unavailable", "gone")
@@ -107,6 +147,8 @@ async def test_whatever_the_client_does(seed: int) -> None:
             first=dice.choice([0.0, 0.3, 2.0]),
             each=dice.choice([0.0, 0.05]),
             end=failure if dice.random() < 0.1 else Completed(),
+            calls=tuple(call(name, call_id="c") for name in NAMES if dice.random() < 0.2),
+            thoughts=("Hm. ",) * dice.randint(0, 2),
         )
         for _ in range(50)
     ]
@@ -116,7 +158,9 @@ async def test_whatever_the_client_does(seed: int) -> None:
     ]
     vad = LoudnessVad()
     vad.slow = dice.choice([0.0, 0.002, 0.01])
-    async with bench(*answers, asr=WordsAsr(words, dice.choice([0.0, 0.1, 1.5])), vad=vad) as client:
+    asr = WordsAsr(words, dice.choice([0.0, 0.1, 1.5]))
+    settings = Settings(filler=FillerSection(after_ms=dice.choice([0, 100, 1000])))
+    async with bench(*answers, asr=asr, vad=vad, toolbox=any_tools(dice), settings=settings) as client:
         if dice.random() < 0.3:
             client.voice.fail_at = dice.randint(0, 20)
         for number in range(STEPS):
@@ -131,11 +175,11 @@ async def test_whatever_the_client_does(seed: int) -> None:
             await asyncio.sleep(dice.choice([0.0, 0.0, 0.01, 0.3, 0.7, 2.0]))
         client.muted = False
         client.ask(cmd.Configure(SessionOptions()))
-        await asyncio.sleep(60)  # everything comes to its end
+        await all_over(client)
         check(client)
         told = len(client.of(ev.ReplyDone))
         await client.turn()  # and a plain turn works as on the first day
-        await asyncio.sleep(40)
+        await all_over(client)
         check(client)
         words_came = bool(client.of(ev.TranscriptDone) and client.of(ev.TranscriptDone)[-1].text)
         assert len(client.of(ev.ReplyDone)) > told or not words_came

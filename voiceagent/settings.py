@@ -1,6 +1,7 @@
 """All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,12 +23,18 @@ from pydantic_settings import (
 
 from voiceagent.errors import ConfigError
 from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.server.calls_settings import TelephoneSection
 from voiceagent.turn.interrupt_settings import InterruptSettings
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
     "without lists, markup or emoji, in the language of the user."
 )
+
+FILLERS: Mapping[str, tuple[str, ...]] = {
+    "en": ("Let me see…", "One moment…", "Let me think…"),
+    "zh": ("我想想…", "稍等一下…", "让我看看…"),
+}
 
 
 class EngineSection(BaseModel):
@@ -92,6 +99,14 @@ class SilenceSection(Section):
     prompts: Annotated[int, Field(ge=0)] = 2
     prompt: str = "Are you still there?"
     goodbye: str = "I will hang up now. Goodbye."
+
+
+class FillerSection(Section):
+    """What is said when the answer is slow: after `after_ms` without the model's first word (0: never), and while a
+    slow tool runs. `phrases` by language; those of one language are said in turn, never one twice in a row."""
+
+    after_ms: Milliseconds = 0
+    phrases: Mapping[str, tuple[str, ...]] = FILLERS
 
 
 class PlayoutSection(Section):
@@ -162,10 +177,12 @@ class Settings(BaseSettings):
     turn: TurnSection = TurnSection()
     silence: SilenceSection = SilenceSection()
     interrupt: InterruptSettings = InterruptSettings()
+    filler: FillerSection = FillerSection()
     playout: PlayoutSection = PlayoutSection()
     memory: MemorySection = MemorySection()
     deadlines: DeadlineSection = DeadlineSection()
     limits: LimitSection = LimitSection()
+    telephone: TelephoneSection = TelephoneSection()
     models_dir: Path | None = None
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")

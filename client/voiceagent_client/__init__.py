@@ -3,6 +3,7 @@
 from voiceagent_client.audio_io import AudioDevice, Frame, WavDevice
 from voiceagent_client.connection import Backoff, Dropped, RealtimeConnection
 from voiceagent_client.conversation import Conversation
+from voiceagent_client.echo import EchoControl, HalfDuplex, WebRtcEcho, echo_control
 from voiceagent_client.errors import AudioError, ClientError, ConnectError, NoAnswer, RefusedError
 from voiceagent_client.happenings import (
     AgentText,
@@ -20,10 +21,13 @@ from voiceagent_client.happenings import (
     UserSpeechStopped,
     UserText,
 )
+from voiceagent_client.microphone import Microphone
 from voiceagent_client.playback import Cut, Player
+from voiceagent_client.push import PushToTalk
 from voiceagent_client.script import Script
 from voiceagent_client.sound import SoundDevice, list_devices
 from voiceagent_client.transcript import Line
+from voiceagent_client.wake import WakeWord
 from voiceagent_client.wav import StereoRecorder, read_wav, recording
 from voiceagent_client.wire import ClientEvent, ServerEvent, SessionConfig
 
@@ -39,12 +43,16 @@ __all__ = [
     "Cut",
     "Disconnected",
     "Dropped",
+    "EchoControl",
     "Frame",
+    "HalfDuplex",
     "Happening",
     "Interrupted",
     "Line",
+    "Microphone",
     "NoAnswer",
     "Player",
+    "PushToTalk",
     "RealtimeConnection",
     "RefusedError",
     "ResponseDone",
@@ -62,7 +70,10 @@ __all__ = [
     "UserSpeechStarted",
     "UserSpeechStopped",
     "UserText",
+    "WakeWord",
     "WavDevice",
+    "WebRtcEcho",
+    "echo_control",
     "list_devices",
     "read_wav",
     "recording",

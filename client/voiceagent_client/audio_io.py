@@ -12,8 +12,8 @@ from voiceagent_client.wav import StereoRecorder
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """20 ms of the microphone. `speech_ends` marks the frame with the last sample of an utterance, where that
-    is known."""
+    """20 ms of the microphone; without a sample where it is switched off, and then nothing is sent. `speech_ends` marks
+    the frame with the last sample of an utterance, where that is known."""
 
     pcm: Pcm
     speech_ends: bool = False

@@ -2,7 +2,7 @@
 stops it at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from voiceagent_client import wire
 from voiceagent_client.audio_io import AudioDevice
@@ -21,16 +21,22 @@ from voiceagent_client.happenings import (
     UserSpeechStarted,
     UserSpeechStopped,
 )
+from voiceagent_client.jobs import together
 from voiceagent_client.measure import ResponseMeter
-from voiceagent_client.playback import Player
+from voiceagent_client.playback import Cut, Player
 from voiceagent_client.transcript import Line, Transcript
 from voiceagent_client.wire import ServerEvent
+
+REPLAYED_LINES = 200
+"""The last turns that a new session is told of."""
 
 
 class Conversation:
     """Joins an open connection, an open device and the player that the device plays from; `run` holds the conversation.
 
-    `on_happening` is called on the loop for everything worth knowing and must return at once.
+    `on_happening` is called on the loop for everything worth knowing and must return at once. `history` is what was
+    said before; like all that is said later it is told to every session the server opens, so that a conversation
+    outlives its connections.
     """
 
     def __init__(
@@ -39,12 +45,15 @@ class Conversation:
         device: AudioDevice,
         player: Player,
         on_happening: Callable[[Happening], None] = lambda happening: None,
+        *,
+        history: Sequence[Line] = (),
     ) -> None:
         self._connection = connection
         self._device = device
         self._player = player
         self._tell = on_happening
-        self._transcript = Transcript()
+        self._transcript = Transcript(history)
+        self._interruptible = True
         self._meter = ResponseMeter()
         self._active: str | None = None  # the response the server is at
         self._unwanted: str | None = None  # an interrupted one: what still comes of it is dropped
@@ -61,16 +70,8 @@ class Conversation:
         Raises what the script raises; ConnectError and RefusedError when the connection is lost for good, or
         ended by the server before the script was; AudioError when the device fails.
         """
-        jobs = [asyncio.ensure_future(job) for job in (self._listen(), self._speak(), script) if job is not None]
-        try:
-            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for job in jobs:
-                job.cancel()
-            results = await asyncio.gather(*jobs, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        jobs = [job for job in (self._listen(), self._speak(), script) if job is not None]
+        results = await together(*jobs)
         if script is not None and isinstance(results[-1], asyncio.CancelledError):
             raise ConnectError("the server ended the session too early")
 
@@ -86,11 +87,20 @@ class Conversation:
         await self.interrupt()
         return await self._connection.send(wire.user_text(text)) and await self._connection.send(wire.response_create())
 
+    async def start_turn(self) -> None:
+        """By hand, for sessions without turn detection: the agent stops, and the user's turn begins."""
+        await self.interrupt()
+        await self._connection.send(wire.clear())
+
+    async def end_turn(self) -> bool:
+        """The user's turn is over and wants an answer; False when there is no connection now."""
+        return await self._connection.send(wire.commit()) and await self._connection.send(wire.response_create())
+
     async def _speak(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             frame = await self._device.read()
-            sent = await self._connection.send(wire.append(frame.pcm))
+            sent = len(frame.pcm) > 0 and await self._connection.send(wire.append(frame.pcm))
             if sent and frame.speech_ends:
                 self._meter.speech_ended(loop.time())
             if self._playing_out and self._player.idle:
@@ -102,7 +112,7 @@ class Conversation:
         async for event in self._connection:
             match event:
                 case Dropped(reason, attempt, retry_in):
-                    self._forget_session()
+                    self._leave_session()
                     self._tell(Disconnected(reason, attempt, retry_in))
                 case ServerEvent():
                     await self._handle(event)
@@ -110,9 +120,14 @@ class Conversation:
     async def _handle(self, event: ServerEvent) -> None:
         match event.type:
             case "session.created":
+                await self._replay()
+                self._take_session(event)
                 self._tell(SessionStarted(event.text("session", "id")))
+            case "session.updated":
+                self._take_session(event)
             case "input_audio_buffer.speech_started":
-                await self._flush()
+                if self._interruptible:
+                    await self._flush()
                 self._tell(UserSpeechStarted(event.text("item_id"), event.integer("audio_start_ms") or 0))
             case "input_audio_buffer.speech_stopped":
                 self._tell(UserSpeechStopped(event.text("item_id"), event.integer("audio_end_ms") or 0))
@@ -159,20 +174,36 @@ class Conversation:
         self._tell(ResponseDone(response_id, status, event.text("response", "status_details", "error", "code") or None))
 
     async def _flush(self) -> None:
-        cuts = self._player.flush()
         self._unwanted = self._active
-        self._playing_out.clear()
-        for cut in cuts:
-            self._transcript.cut(cut.item_id, cut.played_ms)
-            self._tell(Interrupted(cut.item_id, cut.played_ms))
+        for cut in self._cut():
             await self._connection.send(wire.truncate(cut.item_id, cut.content_index, cut.played_ms))
 
-    def _forget_session(self) -> None:
-        """The next session knows none of these responses and items."""
-        self._player.flush()
+    def _cut(self) -> list[Cut]:
+        cuts = self._player.flush()
+        self._playing_out.clear()
+        for cut in cuts:
+            self._transcript.cut(cut.item_id, cut.played_ms, cut.arrived_ms)
+            self._tell(Interrupted(cut.item_id, cut.played_ms))
+        return cuts
+
+    def _take_session(self, event: ServerEvent) -> None:
+        """Whether a voice stops the agent is the session's choice; where it says nothing, it does."""
+        self._interruptible = (
+            event.value("session", "audio", "input", "turn_detection", "interrupt_response") is not False
+        )
+
+    async def _replay(self) -> None:
+        for line in self._transcript.lines[-REPLAYED_LINES:]:
+            if line.role == "user" and line.final:
+                await self._connection.send(wire.user_text(line.text, line.item_id))
+            elif line.role == "agent" and line.heard:
+                await self._connection.send(wire.agent_text(line.heard, line.item_id))
+
+    def _leave_session(self) -> None:
+        """The next one knows none of these responses; of what was being said it is told the part that was heard."""
+        self._cut()
         self._meter.reset()
         self._active = self._unwanted = None
-        self._playing_out.clear()
 
 
 def _only_tools(response: ServerEvent) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SessionStarted:
-    """The server has opened a session; after a drop it is a new one, which remembers nothing of the last."""
+    """The server has opened a session; after a drop it is a new one, which has been told what was said in the last."""
 
     session_id: str
 
@@ -22,7 +22,8 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class UserSpeechStarted:
-    """The server hears the user; playback has been flushed by now. `at_ms` counts from the session's first audio."""
+    """The server hears the user; playback has been flushed by now, if users may interrupt. `at_ms` counts from the
+    session's first audio."""
 
     item_id: str
     at_ms: int
@@ -96,7 +97,8 @@ class ResponsePlayed:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The agent was stopped in an item after `played_ms` of it; the server has been told."""
+    """The agent was stopped in an item after `played_ms` of it; the server has been told, unless it is the connection
+    that broke."""
 
     item_id: str
     played_ms: int

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 
 from voiceagent_client.pcm import RATE, Pcm, to_ms
 
+PREBUFFER_MS = 60
+"""The jitter buffer's usual size."""
+
 KEPT_ITEMS = 32
 """Items whose count is kept after they were played or cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An item that was stopped before its end: `played_ms` of it were heard."""
+    """An item that was stopped before its end: `played_ms` of it were heard, of `arrived_ms` that had come by then."""
 
     item_id: str
     content_index: int
     played_ms: int
+    arrived_ms: int
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +28,8 @@ class _Item:
     item_id: str
     content_index: int
     played: int = 0
+    """Samples."""
+    arrived: int = 0
     """Samples."""
     ended: bool = False
     """All its audio is here."""
@@ -42,7 +48,7 @@ class Player:
     At most `limit_seconds` are held; of what does not fit, the newest is dropped.
     """
 
-    def __init__(self, *, prebuffer_ms: int = 60, limit_seconds: int = 600) -> None:
+    def __init__(self, *, prebuffer_ms: int = PREBUFFER_MS, limit_seconds: int = 600) -> None:
         self._prebuffer = prebuffer_ms * RATE // 1000
         self._limit = limit_seconds * RATE
         self._lock = threading.Lock()
@@ -63,6 +69,7 @@ class Player:
             if len(pcm):
                 self._queue.append((item, pcm))
                 self._buffered += len(pcm)
+                item.arrived += len(pcm)
             return True
 
     def end(self) -> None:
@@ -92,7 +99,7 @@ class Player:
             self._queue.clear()
             self._offset = self._buffered = self._waited = 0
             self._holding = True
-            return [Cut(item.item_id, item.content_index, to_ms(item.played)) for item in items]
+            return [Cut(item.item_id, item.content_index, to_ms(item.played), to_ms(item.arrived)) for item in items]
 
     def played_ms(self, item_id: str, content_index: int = 0) -> int:
         """Of one of the last items; 0 for an unknown one."""

@@ -11,12 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceagent_client.audio_io import Frame
+from voiceagent_client.echo import EchoControl, FarEnd
 from voiceagent_client.errors import AudioError
-from voiceagent_client.pcm import FRAME, RATE
+from voiceagent_client.pcm import FRAME, Pcm, silence
 from voiceagent_client.playback import Player
+from voiceagent_client.resample import CARD_FRAME, CARD_RATE, Resampler
 
 HELD_FRAMES = 50
 """Microphone frames (1 s) that may wait to be sent; then the oldest are lost."""
+
+LATENCY_SECONDS = 0.06
+"""Asked of both streams: three blocks. What PortAudio calls low is for some systems a block or less, and crackles."""
 
 SILENT_MICROPHONE = 5.0
 """Seconds without a frame after which the microphone counts as gone."""
@@ -25,6 +30,8 @@ NO_PORTAUDIO = (
     "the PortAudio library is missing. Debian, Ubuntu, Raspberry Pi OS: sudo apt install libportaudio2; "
     "macOS: brew install portaudio. Without sound: --wav IN.wav --out OUT.wav"
 )
+
+NO_SOUNDDEVICE = "pip install 'voiceagent-client[sound]', or without sound: --wav IN.wav --out OUT.wav"
 
 Block: TypeAlias = npt.NDArray[np.int16]
 """PortAudio's view of a block: shape (frames, channels)."""
@@ -40,13 +47,24 @@ def list_devices() -> str:
 
 
 class SoundDevice:
-    """A context manager, entered in a running loop: mono, 24 kHz, blocks of 20 ms. Both streams run in PortAudio's own
-    threads. AudioError when a device is missing or refuses the format."""
+    """A context manager, entered in a running loop. The sound card runs at 48 kHz mono in blocks of 20 ms; both streams
+    call from PortAudio's own threads. AudioError when a device is missing or refuses the format."""
 
-    def __init__(self, player: Player, *, input_device: Device = None, output_device: Device = None) -> None:
+    def __init__(
+        self,
+        player: Player,
+        *,
+        input_device: Device = None,
+        output_device: Device = None,
+        echo: EchoControl | None = None,
+    ) -> None:
+        """`echo` None leaves the microphone as it is, which suits headsets."""
         self._player = player
         self._input_device = input_device
         self._output_device = output_device
+        self._echo = echo
+        self._far = FarEnd()
+        self._to_card, self._to_wire = Resampler(2, 1), Resampler(1, 2)
         self._frames: deque[Frame] = deque(maxlen=HELD_FRAMES)
         self._arrived = asyncio.Event()
         self._streams = contextlib.ExitStack()
@@ -56,12 +74,19 @@ class SoundDevice:
         loop = asyncio.get_running_loop()
 
         def capture(data: Block, frames: int, time: object, status: object) -> None:
-            loop.call_soon_threadsafe(self._capture, Frame(data[:, 0].copy()))
+            frame = Frame(self._to_wire(self._cleaned(data[:, 0].copy())))
+            loop.call_soon_threadsafe(self._capture, frame)
 
         def play(data: Block, frames: int, time: object, status: object) -> None:
-            self._player.read_into(data[:, 0])
+            data[:, 0] = self._next_block()
 
-        form = {"samplerate": RATE, "blocksize": FRAME, "channels": 1, "dtype": "int16", "latency": "low"}
+        form = {
+            "samplerate": CARD_RATE,
+            "blocksize": CARD_FRAME,
+            "channels": 1,
+            "dtype": "int16",
+            "latency": LATENCY_SECONDS,
+        }
         with contextlib.ExitStack() as opened:
             try:
                 opened.enter_context(sd.OutputStream(device=self._output_device, callback=play, **form))
@@ -70,6 +95,17 @@ class SoundDevice:
                 raise AudioError(f"cannot open the sound device ({failed}); see --list-devices") from None
             self._streams = opened.pop_all()
         return self
+
+    def _next_block(self) -> Pcm:
+        block = silence(FRAME)
+        self._player.read_into(block)
+        sound = self._to_card(block)
+        self._far.put(sound)
+        return sound
+
+    def _cleaned(self, near: Pcm) -> Pcm:
+        far = self._far.take()
+        return near if self._echo is None else self._echo.clean(near, far)
 
     def __exit__(self, *_: object) -> None:
         self._streams.close()
@@ -93,5 +129,7 @@ def _portaudio() -> ModuleType:
     """The package, imported only here: without the C library the import itself fails."""
     try:
         return importlib.import_module("sounddevice")
+    except ImportError:
+        raise AudioError(f"the sounddevice package is missing: {NO_SOUNDDEVICE}") from None
     except OSError:
         raise AudioError(NO_PORTAUDIO) from None

@@ -1,5 +1,6 @@
 """Both sides of a conversation in words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,22 +15,35 @@ KEPT_LINES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One turn. `heard_ms` is set when the agent was interrupted: so much of its audio was heard, of whatever
-    `text` says."""
+    """One turn. `heard_ms` is set when the agent was interrupted: so much of its audio was heard, which is
+    `heard_share` (0 to 1) of what had arrived by then."""
 
     role: Role
     item_id: str
     text: str = ""
     final: bool = False
     heard_ms: int | None = None
+    heard_share: float = 1.0
+
+    @property
+    def heard(self) -> str:
+        """The words that were heard. Of an interrupted turn an estimate by its length, to the end of the last whole
+        word (in writing without spaces, of the last character)."""
+        if self.heard_ms is None:
+            return self.text
+        kept = self.text[: int(len(self.text) * self.heard_share)]
+        after = self.text[len(kept) : len(kept) + 1]
+        inside = kept[-1:].isalpha() and after.isalpha() and after.isascii()
+        return (kept[: kept.rfind(" ") + 1] if inside else kept).rstrip()
 
 
 class Transcript:
     """Turns in the order in which the server began them: the user's words often arrive after the answer to them
     began."""
 
-    def __init__(self) -> None:
-        self._lines: dict[str, Line] = {}
+    def __init__(self, lines: Iterable[Line] = ()) -> None:
+        """`lines` are those of the conversation so far."""
+        self._lines = {line.item_id: line for line in lines}
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -59,9 +73,10 @@ class Transcript:
         words = UserText if line.role == "user" else AgentText
         return words(line.item_id, "" if line.final else event.text("delta"), line.text, line.final)
 
-    def cut(self, item_id: str, heard_ms: int) -> None:
+    def cut(self, item_id: str, heard_ms: int, arrived_ms: int) -> None:
         """The agent was interrupted in this turn."""
-        self._put(replace(self._line(item_id, "agent"), heard_ms=heard_ms))
+        share = heard_ms / arrived_ms if arrived_ms else 0.0
+        self._put(replace(self._line(item_id, "agent"), heard_ms=heard_ms, heard_share=share))
 
     def _item_added(self, event: ServerEvent) -> None:
         item_id, role = event.text("item", "id"), event.text("item", "role")

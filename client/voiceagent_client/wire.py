@@ -81,9 +81,29 @@ def truncate(item_id: str, content_index: int, audio_end_ms: int) -> ClientEvent
     )
 
 
-def user_text(text: str) -> ClientEvent:
-    """A turn of the user's, typed."""
-    item: dict[str, Json] = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+def commit() -> ClientEvent:
+    """The user's audio so far is a turn of theirs: for sessions without turn detection."""
+    return ClientEvent("input_audio_buffer.commit")
+
+
+def clear() -> ClientEvent:
+    """The user's audio that is not committed was nothing."""
+    return ClientEvent("input_audio_buffer.clear")
+
+
+def user_text(text: str, item_id: str | None = None) -> ClientEvent:
+    """A turn of the user's, typed, or said in an earlier session under this id."""
+    return _message("user", item_id, {"type": "input_text", "text": text})
+
+
+def agent_text(text: str, item_id: str) -> ClientEvent:
+    """A turn of the agent's from an earlier session."""
+    return _message("assistant", item_id, {"type": "output_text", "text": text})
+
+
+def _message(role: str, item_id: str | None, part: dict[str, Json]) -> ClientEvent:
+    item: dict[str, Json] = {} if item_id is None else {"id": item_id}
+    item |= {"type": "message", "role": role, "content": [part]}
     return ClientEvent("conversation.item.create", {"item": item})
 
 

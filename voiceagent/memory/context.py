@@ -8,6 +8,7 @@ the oldest turn that is kept. Turns are dropped in blocks, because each drop mak
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 from voiceagent.llm.base import Message
@@ -43,7 +44,9 @@ def build(
     `turns` is this whole talk, oldest first; a turn is a user's message with what follows it. At least the last
     `turn_limit` of them are kept (a few more between two drops), as far as the budget allows, and the newest always: if
     it alone is too long, its middle is left out. `token_budget`, at least 64, bounds by `estimate_tokens` everything
-    but the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined.
+    but the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined:
+    so words of the user's that were never answered are one message with those that followed. Calls of tools stay with
+    their results, and with the words said before them.
     """
     if token_budget < LEAST_BUDGET or turn_limit < 1:
         raise ValueError(f"a prompt needs a budget of {LEAST_BUDGET} tokens and one turn")
@@ -56,7 +59,7 @@ def build(
     if dropped == len(blocks) - 1:
         kept = _fitted(kept, room - estimate_tokens(summary))
     if summary:
-        kept[0] = Message(kept[0].role, f"({summary})\n{kept[0].content}")
+        kept[0] = replace(kept[0], content=f"({summary})\n{kept[0].content}")
     system = "\n\n".join(part for part in (instructions.strip(), talks) if part)
     return (Message("system", system), *kept) if system else tuple(kept)
 
@@ -72,7 +75,13 @@ def estimate_tokens(text: str) -> int:
 
 def prompt_tokens(messages: Iterable[Message]) -> int:
     """The estimate for whole messages, with what the chat template puts around each."""
-    return sum(MESSAGE_TOKENS + estimate_tokens(message.content) for message in messages)
+    return sum(_frame_tokens(message) + estimate_tokens(message.content) for message in messages)
+
+
+def _frame_tokens(message: Message) -> int:
+    """What of a message cannot be cut: the template's marks, and calls of tools, whose arguments are JSON."""
+    calls = (estimate_tokens(call.name) + estimate_tokens(call.arguments) for call in message.tool_calls)
+    return MESSAGE_TOKENS + sum(calls) + len(message.tool_calls) * MESSAGE_TOKENS
 
 
 def shorten(text: str, tokens: int) -> str:
@@ -125,10 +134,12 @@ def _merged(messages: Iterable[Message]) -> list[Message]:
     """Without empty messages, neighbours of one role joined: some models insist that roles alternate."""
     merged: list[Message] = []
     for message in messages:
-        if not message.content.strip():
+        if message.role != "tool" and not message.content.strip() and not message.tool_calls:
             continue
-        if merged and merged[-1].role == message.role:
-            merged[-1] = Message(message.role, f"{merged[-1].content}\n{message.content}")
+        before = merged[-1] if merged else None
+        if before is not None and before.role == message.role != "tool" and not before.tool_calls:
+            parts = (part for part in (before.content, message.content) if part.strip())
+            merged[-1] = Message(message.role, "\n".join(parts), message.tool_calls)
         else:
             merged.append(message)
     return merged
@@ -162,13 +173,27 @@ def _how_many_to_drop(blocks: Sequence[Sequence[Message]], turn_limit: int, room
 
 
 def _fitted(block: list[Message], room: int) -> list[Message]:
-    """One turn, its messages shortened to equal shares of the room if it is too long for it."""
+    """One turn, its messages shortened to equal shares of the room if it is too long for it; what is left too short
+    for that goes, calls of tools with their results, from the oldest."""
     if prompt_tokens(block) <= room:
         return block
-    if len(block) * 2 * MESSAGE_TOKENS > room:
-        block = block[:1]
-    share = room // len(block) - MESSAGE_TOKENS
-    return [Message(message.role, shorten(message.content, share)) for message in block]
+    while sum(map(_frame_tokens, block)) + len(block) * MESSAGE_TOKENS > room:
+        shorter = _without_first_call(block)
+        if not shorter:
+            block = [message for message in block[:1] if not message.tool_calls]
+            break
+        block = shorter
+    share = (room - sum(map(_frame_tokens, block))) // max(1, len(block))
+    return [replace(message, content=shorten(message.content, max(1, share))) for message in block]
+
+
+def _without_first_call(block: list[Message]) -> list[Message] | None:
+    """The turn without its first call and the results of that; None when it has none."""
+    for start, message in enumerate(block):
+        if message.tool_calls:
+            ends = (at for at in range(start + 1, len(block)) if block[at].role != "tool")
+            return _merged((*block[:start], replace(message, tool_calls=()), *block[next(ends, len(block)) :]))
+    return None
 
 
 def _earlier_talks(earlier: Sequence[Entry], tokens: int) -> str:

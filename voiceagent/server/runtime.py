@@ -7,30 +7,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
-import numpy as np
-
 from voiceagent import engines as registry
 from voiceagent.asr.base import AsrEngine
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
-from voiceagent.audio.pcm import silence
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEngine
 from voiceagent.memory.base import MemoryStore
 from voiceagent.memory.sqlite import SqliteMemory
 from voiceagent.models.store import ModelStore
-from voiceagent.session.reply import Apology
+from voiceagent.session.phrases import Fillers, Manner, Phrase, render
 from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
+from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.vad.base import VadEngine
 
 log = logging.getLogger(__name__)
 
-APOLOGY_SECONDS = 10.0
-"""How long rendering the apology may take at the start."""
+CLIENT_RATE = 24_000
+"""What most clients play; for others fillers are made when they come."""
 BUNDLED_APOLOGY = ASSETS / "apology-en.wav"
 """Said when the voice itself cannot be reached even at the start."""
 BUNDLED_APOLOGY_TEXT = "Sorry, something went wrong. Please try again."
@@ -48,8 +46,10 @@ def make_engines(settings: Settings) -> Engines:
 
 
 @asynccontextmanager
-async def open_shared(settings: Settings, engines: Engines) -> AsyncIterator[tuple[Shared, MemoryStore | None]]:
-    """Load the engines (side by side) and the memory; close them all at the end. Raises ConfigError."""
+async def open_shared(
+    settings: Settings, engines: Engines, toolbox: Toolbox | None = None
+) -> AsyncIterator[tuple[Shared, MemoryStore | None]]:
+    """Load the engines (side by side), the memory and the tools; close them all at the end. Raises ConfigError."""
     async with AsyncExitStack() as stack:
         async with asyncio.TaskGroup() as tasks:
             for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
@@ -65,21 +65,24 @@ async def open_shared(settings: Settings, engines: Engines) -> AsyncIterator[tup
             model = SmartTurn(ModelStore(settings.models_dir))
             stack.push_async_callback(model.close)
             await model.open()
+        if toolbox is not None:
+            stack.push_async_callback(toolbox.close)
+            await toolbox.open()
         apology = await render_apology(engines.tts, settings)
-        yield Shared(engines, settings, apology, model), memory
+        fillers = Fillers(engines.tts, settings.filler)
+        if settings.filler.after_ms or toolbox:
+            await fillers.prepare(Manner(fillers.language(settings.agent.language), CLIENT_RATE, settings.agent.voice))
+        yield Shared(engines, settings, apology, model, toolbox or Toolbox(), fillers), memory
 
 
-async def render_apology(tts: TtsEngine, settings: Settings) -> Apology:
+async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:
     """The apology in the agent's voice; where that cannot be had now, the bundled recording."""
-    text = settings.agent.apology
-    request = TtsRequest(text, settings.agent.voice, settings.agent.language)
+    agent = settings.agent
     try:
-        async with asyncio.timeout(APOLOGY_SECONDS):
-            pieces = [audio.pcm async for audio in tts.speak(request)]
-        pcm = np.concatenate(pieces) if pieces else silence(0)
-        if len(pcm):
-            return Apology(text, pcm, tts.sample_rate)
+        apology = await render(tts, TtsRequest(agent.apology, agent.voice, agent.language))
+        if apology is not None:
+            return apology
     except (EngineError, TimeoutError) as error:
         log.warning("the apology cannot be spoken by the configured voice (%s): using the bundled one", error)
     pcm, rate = await asyncio.to_thread(wav.read, BUNDLED_APOLOGY)
-    return Apology(BUNDLED_APOLOGY_TEXT, pcm, rate)
+    return Phrase(BUNDLED_APOLOGY_TEXT, pcm, rate)

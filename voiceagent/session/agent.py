@@ -1,21 +1,26 @@
 """The agent's side of a conversation: its replies from the prompt to what was heard of them."""
 
+import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.audio.playout import Playout
 from voiceagent.audio.reference import Reference
 from voiceagent.errors import EngineError, Refused
-from voiceagent.llm.base import LlmRequest, Message
-from voiceagent.memory import context
+from voiceagent.llm.base import LlmRequest, ToolCall
+from voiceagent.session import prompt
+from voiceagent.session.calls import Calls
 from voiceagent.session.clock import now
 from voiceagent.session.commands import CreateReply
 from voiceagent.session.events import Event, ReplyAudio, ReplyReason, TurnTimed
+from voiceagent.session.filling import Filling
 from voiceagent.session.heard import SpokenText
-from voiceagent.session.items import Item
-from voiceagent.session.reply import Reply, ReplyPlan
+from voiceagent.session.items import FunctionCall, Item
+from voiceagent.session.phrases import Phrase
+from voiceagent.session.plan import ReplyPlan
+from voiceagent.session.reply import Reply
 from voiceagent.session.talk import Talk
 
 log = logging.getLogger(__name__)
@@ -29,10 +34,15 @@ LATELY_CHARS = 100
 class Agent:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
-        self._playout = Playout(talk.shared.settings.playout.lead_ms / 1000)
+        self._playout = Playout(self._lead)
         self._reference = Reference()
         self._spoken: OrderedDict[str, SpokenText] = OrderedDict()
         self._replies: list[Reply] = []  # the last is the current one; one before it may still be being played
+        self._next: Reply | None = None  # the answer to a tool's result, until it can be released
+        self.calls = Calls(talk, follow_up=self._follow_up, filler=self._fill)
+        self.filling = Filling(talk)
+        self.played_out = asyncio.Event()
+        """Set when the client has played a reply to its end."""
 
     @property
     def current(self) -> Reply | None:
@@ -44,55 +54,76 @@ class Agent:
         """The reply of which more is to be sent."""
         return self.current if self.current is not None and self.current.active else None
 
+    @property
+    def busy(self) -> bool:
+        """Whether it talks, or is about to: a voice does not have the floor for nothing."""
+        return bool(self._replies) or self._next is not None or self.calls.running
+
+    @property
+    def protected(self) -> bool:
+        """Whether it says something that no voice may interrupt."""
+        return any(reply.plan.protected for reply in self._replies)
+
+    def configure(self) -> None:
+        """The options have changed."""
+        self._playout.lead = self._lead
+        self.filling.prepare()
+
+    # -- replies ----------------------------------------------------------------------------------------------------
+
     def prepare(
         self,
         request: CreateReply,
         *,
         user_item_id: str | None = None,
         user_text: str = "",
+        speculative: bool = False,
         failure: EngineError | None = None,
         after: Callable[[], Awaitable[None]] | None = None,
-        words: str | None = None,
+        phrase: Phrase | None = None,
+        rounds: int = 0,
     ) -> Reply:
         """Begin to make a reply that nobody hears until it is released. `user_text` is a turn that is not yet in the
-        conversation; with `failure` the reply is the apology for it. `after` is waited for before the prompt is built
-        and may raise EngineError: the user's words may still be on their way. With `words` the model is not asked."""
+        conversation. `after` is waited for before the prompt is built and may raise EngineError: the user's words may
+        still be on their way. For the others see `ReplyPlan`."""
         talk = self._talk
-        options, engines, settings = talk.options, talk.shared.engines, talk.shared.settings
+        options, settings = talk.options, talk.shared.settings
+        asks = request.words is None and phrase is None and failure is None
+        modality = request.modality or options.modality
+        frame_ms = options.frame_ms or settings.playout.frame_ms
         plan = ReplyPlan(
             reply_id=talk.new_id("resp"),
             item_id=talk.new_id("item"),
-            request=LlmRequest(
-                self._prompt(request, user_text), request.max_output_tokens or options.max_output_tokens
-            ),
-            modality=request.modality or options.modality,
+            asked=request,
+            ask=self._asking(request, user_text, speculative, after, asks),
+            modality=modality,
             rate=options.output_rate,
+            frame=max(1, options.output_rate * frame_ms // 1000),
+            max_tokens=request.max_output_tokens or options.max_output_tokens,
             voice=options.voice,
             language=options.language,
             speed=options.speed,
-            stored=request.store,
             user_item_id=user_item_id,
-            metadata=request.metadata,
+            rounds=rounds,
+            client_tools=frozenset(tool.name for tool in prompt.offer(talk, request).client),
+            phrase=phrase,
+            failure=failure,
+            filler_seconds=self.filling.after if asks and modality == "audio" else None,
         )
         reply = Reply(
             plan,
-            llm=engines.llm,
-            tts=engines.tts,
+            engines=talk.shared.engines,
             apology=talk.shared.apology,
             playout=self._playout,
-            frame_seconds=settings.playout.frame_ms / 1000,
             deadlines=settings.deadlines,
             host=self,
-            failure=failure,
-            prompt=None if after is None else self._later_prompt(request, after),
-            words=words,
         )
         reply.start(talk.tasks)
         return reply
 
     def say(self, words: str) -> Reply:
         """Say just this, of the agent's own accord."""
-        reply = self.prepare(CreateReply(), words=words)
+        reply = self.prepare(CreateReply(words=words))
         self.release(reply)
         return reply
 
@@ -102,12 +133,79 @@ class Agent:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
         self._replies.append(reply)
         reply.release()
+        if self._talk.voice is not None and not self._talk.user_speaks and not self.protected:
+            reply.pause()  # somebody may be about to take the floor
+
+    async def silent(self) -> None:
+        """Wait until nothing more is to be sent."""
+        while self.answering is not None:
+            await self.answering.done.wait()
 
     def stop(self, reason: ReplyReason) -> None:
-        """Not a sample more of anything."""
-        for reply in list(self._replies):
+        """Not a sample more of anything, and no result is waited for."""
+        for reply in (*self._replies, *filter(None, (self._next,))):
             reply.cancel(reason)
+        self._next = None
+        self.calls.interrupt()
         self._reference.clear()
+
+    def _asking(
+        self,
+        request: CreateReply,
+        user_text: str,
+        speculative: bool,
+        after: Callable[[], Awaitable[None]] | None,
+        asks: bool,
+    ) -> Callable[[], Awaitable[LlmRequest]]:
+        """Without anything to wait for, what is asked is the talk as it is now."""
+        talk = self._talk
+        at_once = None
+        if asks and after is None:
+            at_once = prompt.build(talk, request, user_text=user_text, speculative=speculative)
+
+        async def ask() -> LlmRequest:
+            if after is not None:
+                await after()
+            return at_once or prompt.build(talk, request)
+
+        return ask
+
+    @property
+    def _lead(self) -> float:
+        lead_ms = self._talk.options.lead_ms
+        return (self._talk.shared.settings.playout.lead_ms if lead_ms is None else lead_ms) / 1000
+
+    # -- tools ------------------------------------------------------------------------------------------------------
+
+    def _follow_up(self, request: CreateReply, called: Reply) -> None:
+        """Answer the results of what a reply called. If that one was silent, this is the answer to the turn."""
+        user_item_id = None if called.timeline.first_audio is not None else called.plan.user_item_id
+        reply = self.prepare(request, user_item_id=user_item_id, rounds=called.plan.rounds + 1)
+        reply.timeline.take_turn(called.timeline)
+        self._next = reply
+        self._talk.tasks.create_task(self._deliver(reply), name="follow-up")
+
+    async def _deliver(self, reply: Reply) -> None:
+        """Release it once nothing else is being sent, unless the user has the floor by then: the answer to that turn
+        will be to the results too."""
+        await self.silent()
+        if self._next is not reply:  # all was stopped meanwhile
+            return
+        self._next = None
+        if self._talk.user_speaks:
+            reply.cancel("turn_detected")
+        else:
+            self.release(reply)
+
+    def _fill(self) -> None:
+        """Say something while tools run, if nobody else says anything."""
+        filler = self.filling.next() if self._talk.voice is None and self.current is None else None
+        if filler is not None:
+            reply = self.prepare(CreateReply(), phrase=filler)
+            self._talk.fills(reply.plan.item_id, filler.text)
+            self.release(reply)
+
+    # -- what was heard ---------------------------------------------------------------------------------------------
 
     def playing(self, samples: int) -> Pcm | None:
         """The last so many samples at 16 kHz that the client has played by now; None while it plays nothing."""
@@ -123,37 +221,21 @@ class Agent:
             return ""
         return self.current.spoken.heard(self.current.heard_seconds)[-LATELY_CHARS:]
 
+    def playing_reported(self, item_id: str, audio_ms: int) -> None:
+        """The client has played so much of a reply by now, and goes on. What it reports of one that is over comes too
+        late: after a flush all marks come back at once."""
+        for reply in self._replies:
+            if reply.plan.item_id == item_id:
+                reply.report_played(audio_ms / 1000)
+
     def played(self, item_id: str, audio_end_ms: int) -> None:
         """The client tells how far it played a reply: what was heard, better known than by the playout clock."""
         for reply in self._replies:
             if reply.plan.item_id == item_id:
-                reply.reported = audio_end_ms / 1000
+                reply.report_stopped(audio_end_ms / 1000)
         spoken = self._spoken.get(item_id)
         if spoken is not None:
             self._talk.set_text(item_id, spoken.heard(audio_end_ms / 1000), complete=False)
-
-    def _later_prompt(
-        self, request: CreateReply, after: Callable[[], Awaitable[None]]
-    ) -> Callable[[], Awaitable[tuple[Message, ...]]]:
-        async def prompt() -> tuple[Message, ...]:
-            await after()
-            return self._prompt(request, "")
-
-        return prompt
-
-    def _prompt(self, request: CreateReply, user_text: str) -> tuple[Message, ...]:
-        talk, memory = self._talk, self._talk.shared.settings.memory
-        items = talk.conversation.items if request.input is None else request.input
-        turns = [Message(item.role, item.text) for item in items if isinstance(item, Item) and item.text]
-        if user_text:
-            turns.append(Message("user", user_text))
-        return context.build(
-            talk.options.instructions if request.instructions is None else request.instructions,
-            talk.remembrance.earlier if request.input is None else (),
-            turns,
-            turn_limit=memory.turns,
-            token_budget=min(memory.tokens, talk.shared.engines.llm.talk_tokens or memory.tokens),
-        )
 
     # -- called by replies ------------------------------------------------------------------------------------------
 
@@ -166,6 +248,15 @@ class Agent:
     def reply_item_added(self, item: Item, *, stored: bool) -> str | None:
         return self._talk.conversation.add(item) if stored else None
 
+    def reply_filler(self, reply: Reply) -> Phrase | None:
+        filler = self.filling.next()
+        if filler is not None:
+            self._talk.fills(reply.plan.item_id, filler.text)
+        return filler
+
+    def reply_called(self, reply: Reply, calls: Sequence[ToolCall]) -> tuple[FunctionCall, ...]:
+        return self.calls.begin(reply, calls)
+
     def reply_heard(self, reply: Reply, item: Item) -> None:
         self._spoken[item.id] = reply.spoken
         if len(self._spoken) > REPLIES_KEPT:
@@ -174,8 +265,16 @@ class Agent:
             self._talk.set_text(item.id, item.text, complete=item.status == "completed", kind=reply.plan.modality)
 
     def reply_over(self, reply: Reply) -> None:
-        if reply.plan.user_item_id is not None:
-            self._talk.emit(TurnTimed(reply.plan.user_item_id, reply.plan.reply_id, reply.timeline))
-        log.info("session %s: reply %s: %s", self._talk.id, reply.plan.reply_id, reply.timeline.marks())
+        plan, timeline = reply.plan, reply.timeline
+        if plan.user_item_id is not None and not self._hands_on(reply):
+            self._talk.emit(TurnTimed(plan.user_item_id, plan.reply_id, timeline))
+        log.info("session %s: reply %s: %s", self._talk.id, plan.reply_id, timeline.marks())
         self._replies.remove(reply)
         self._talk.touch()
+        if timeline.heard is not None:
+            self.played_out.set()
+
+    def _hands_on(self, reply: Reply) -> bool:
+        """Whether the turn's answer is still to come: the reply was silent, and what it called is the server's."""
+        mine = any(call.name not in reply.plan.client_tools for call in reply.calls)
+        return mine and reply.timeline.first_audio is None

@@ -43,6 +43,10 @@ class Floor:
         if reply is not None and reply.paused and self._interrupter.deciding:
             reply.pause()  # a pause ends of itself when no audio comes that could end it
 
+    def release(self) -> None:
+        """The user took the floor by other means."""
+        self._interrupter.release()
+
     @property
     def narrowband(self) -> bool:
         """Whether the microphone is a telephone's, which has no low tones to know a near voice by."""
@@ -54,11 +58,11 @@ class Floor:
 
     def _phase(self, utterance: Utterance | None) -> Phase:
         turn, reply = self._talk.options.turn, self._agent.current
-        if reply is None or turn is None or (utterance is not None and utterance.confirmed):
+        if not self._agent.busy or turn is None or (utterance is not None and utterance.confirmed):
             return Phase.SILENT
-        if not turn.interrupt_reply:
+        if not turn.interrupt_reply or self._agent.protected:
             return Phase.PROTECTED
-        if not reply.audible:
+        if reply is None or not reply.audible:  # while tools run, too
             return Phase.THINKING
         if reply.left is not None and reply.left < LAST_WORDS_SECONDS:
             return Phase.LAST_WORDS

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from voiceagent.audio.pcm import Pcm
+from voiceagent.audio.voiced import VoicedTime
 from voiceagent.tts.base import WordTiming
 
 # A word with the space after it; in scripts written without spaces every character is one.
@@ -10,8 +12,16 @@ _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+|\s+"
 )
 
-SECONDS_PER_CHAR = 0.065
-"""Pace of Latin script assumed while a clause is still being synthesised: about 15 characters a second."""
+SECONDS_PER_CHAR = 0.042
+"""Pace of Latin script assumed while a clause is still being synthesised, with WORD_CHARS: three words a second."""
+WORD_CHARS = 4
+"""A word lasts as long as its letters and so many more: short words are spoken more slowly than their letters tell."""
+SPELLED_CHARS = 4
+"""Letters of a digit or a sign, which is spoken as a word of its own."""
+SIGNS = "#%&+=@$€£¥"
+"""What is spoken though it is neither a letter nor a digit."""
+HEARD_SHARE = 0.4
+"""A word of which so much was played counts as heard: what the recogniser counts (benchmarks/heard.py)."""
 SECONDS_PER_IDEOGRAPH = 0.22
 """Likewise for Chinese and Japanese: 4 to 5 characters a second."""
 
@@ -25,6 +35,7 @@ class SpokenClause:
     end: float
     complete: bool = False
     words: list[WordTiming] = field(default_factory=list)
+    voiced: VoicedTime = field(default_factory=VoicedTime)
 
 
 class SpokenText:
@@ -40,10 +51,12 @@ class SpokenText:
             self._clauses[-1].complete = True
         self._clauses.append(SpokenClause(text, end, end))
 
-    def extend(self, seconds: float, words: tuple[WordTiming, ...] = ()) -> None:
+    def extend(self, pcm: Pcm, rate: int, words: tuple[WordTiming, ...] = ()) -> None:
         """More audio of the current clause; `words` are timed from the clause's start."""
-        self._clauses[-1].end += seconds
-        self._clauses[-1].words.extend(words)
+        clause = self._clauses[-1]
+        clause.end += len(pcm) / rate
+        clause.words.extend(words)
+        clause.voiced.push(pcm, rate)
 
     def finish(self) -> None:
         """All audio of the clauses so far is there."""
@@ -55,7 +68,7 @@ class SpokenText:
         return "".join(clause.text for clause in self._clauses)
 
     def heard(self, seconds: float) -> str:
-        """The text whose audio lies before this position; a word counts once more than half of it was played."""
+        """The text whose audio lies before this position; a word counts once HEARD_SHARE of it was played."""
         parts: list[str] = []
         for clause in self._clauses:
             if clause.complete and seconds >= clause.end:
@@ -71,17 +84,17 @@ def _heard_of(clause: SpokenClause, seconds: float) -> str:
     """The beginning of one clause, of which so many seconds were played."""
     words: list[str] = _WORD.findall(clause.text)
     if clause.words:
-        count = sum(1 for timing in clause.words if (timing.start + timing.end) / 2 <= seconds)
+        count = sum(1 for timing in clause.words if timing.start + HEARD_SHARE * (timing.end - timing.start) <= seconds)
         return _first_words(words, count)
-    weights = [0.0 if word.isspace() else _seconds_of(word) for word in words]
+    weights = [_seconds_of(word) for word in words]
     expected = sum(weights)
-    length = clause.end - clause.start
+    length, played = clause.voiced.before(clause.end - clause.start), clause.voiced.before(seconds)
     if not clause.complete:
         length = max(length, expected)
     scale = length / expected if expected else 0.0
     position, heard = 0.0, 0
     for word, weight in zip(words, weights, strict=True):
-        if (position + weight / 2) * scale > seconds:
+        if (position + weight * HEARD_SHARE) * scale > played:
             break
         position += weight
         heard += len(word)
@@ -89,8 +102,11 @@ def _heard_of(clause: SpokenClause, seconds: float) -> str:
 
 
 def _seconds_of(word: str) -> float:
-    ideograph = len(word) == 1 and word > "\u3040"
-    return SECONDS_PER_IDEOGRAPH if ideograph else SECONDS_PER_CHAR * (len(word) + 1)
+    """How long it takes to say it; marks and spaces take no time."""
+    if len(word) == 1 and word > "\u3040":
+        return SECONDS_PER_IDEOGRAPH if word.isalnum() else 0.0
+    letters = sum(char.isalpha() + SPELLED_CHARS * (char.isdigit() or char in SIGNS) for char in word)
+    return SECONDS_PER_CHAR * (letters + WORD_CHARS) if letters else 0.0
 
 
 def _first_words(words: list[str], count: int) -> str:

@@ -1,9 +1,7 @@
 """The session's ear: the client's audio, through voice detection, into utterances that the recogniser makes words."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 
@@ -13,61 +11,22 @@ from voiceagent.audio.resample import Resampler
 from voiceagent.errors import Refused
 from voiceagent.session.inbox import Audio, Clear, Commit, Inbox
 from voiceagent.session.options import SessionOptions
+from voiceagent.session.pausing import Pausing
+from voiceagent.session.preroll import Preroll
+from voiceagent.session.turn_events import TurnEvents
 from voiceagent.session.utterance import Utterance
 from voiceagent.turn.endpoint import Endpointer
-from voiceagent.turn.smart_turn import SmartTurn
-from voiceagent.turn.watch import PauseWatch
 from voiceagent.vad.base import WINDOW, VadStream
 from voiceagent.vad.segmenter import Onset, Segmenter
 
 PIECE = EAR_RATE // 10
 """Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
-PAUSE_MS = 160
-"""Silence after which recognition is finished ahead, in case the turn is over: longer than the gaps inside words."""
 PARTIAL_SECONDS = 0.4
 """Between two partial transcripts: as often as captions need."""
-UNDECIDED_MS = 800
-"""Silence after which a voice that never took the floor is forgotten: longer than the decision on its last words."""
 HELD_BACK = EAR_RATE // 500
 """Samples that resampling may hold back (1 to 2 ms): they are here, and silence too, or the detector will tell."""
 MIN_COMMIT_MS = 100
 """The least audio that can be committed by hand, as in the Realtime protocol."""
-
-
-class TurnEvents(Protocol):
-    """Whom the listener tells. All calls are plain and quick."""
-
-    def voice_began(self, utterance: Utterance) -> None: ...
-
-    def microphone(self, rate: int) -> None:
-        """The client's audio comes at this rate from now on."""
-        ...
-
-    def window(self, probability: float, window: Pcm) -> None:
-        """Each WINDOW of audio with the probability that it is speech, after what it brought about was told."""
-        ...
-
-    def voice_goes_on(self, utterance: Utterance) -> None:
-        """More voice, perhaps after a pause."""
-        ...
-
-    def voice_paused(self, utterance: Utterance) -> None:
-        """Silence for PAUSE_MS."""
-        ...
-
-    def words_so_far(self, utterance: Utterance, text: str) -> None: ...
-
-    def cleared(self) -> None:
-        """What was appended before the client's request is forgotten."""
-        ...
-
-    def turn_ended(self, utterance: Utterance, end: int) -> None:
-        """The turn is over; `end` is the position of its last speech. The utterance is now the callee's to close."""
-        ...
-
-    def dropped(self, utterance: Utterance) -> None:
-        """The utterance does not count. It is now the callee's to close."""
-        ...
 
 
 class Listener:
@@ -80,8 +39,7 @@ class Listener:
         asr: AsrEngine,
         options: SessionOptions,
         endpointer: Callable[[SessionOptions], Endpointer],
-        pauses: PauseWatch,
-        model: SmartTurn | None,
+        pausing: Pausing,
         events: TurnEvents,
         tasks: asyncio.TaskGroup,
         new_id: Callable[[str], str],
@@ -91,9 +49,7 @@ class Listener:
         self._vad = vad
         self._asr = asr
         self._make_endpointer = endpointer
-        self._pauses = pauses
-        self._model = model
-        self._asking: asyncio.Task[None] | None = None
+        self._pausing = pausing
         self._events = events
         self._tasks = tasks
         self._new_id = new_id
@@ -107,12 +63,10 @@ class Listener:
         self._resampler = Resampler(EAR_RATE, EAR_RATE, "low")
         self._rate = EAR_RATE
         self._position = 0
-        self._preroll: deque[Pcm] = deque()
-        self._preroll_samples = 0
+        self._preroll = Preroll()
         self._segmenter = Segmenter()
         self._unjudged = silence(0)
         self._vad_is_stale = False
-        self._paused = False
         self._utterance: Utterance | None = None
         self._speaking = asyncio.Event()
         self._options = options
@@ -123,7 +77,7 @@ class Listener:
     def configure(self, options: SessionOptions) -> None:
         turn_before, self._options = self._options.turn, options
         if options.turn is not None:
-            self._pauses.endpointer = self._make_endpointer(options)
+            self._pausing.obey(self._make_endpointer(options))
             self._segmenter.threshold = options.turn.threshold
             if turn_before is None:
                 self._vad_is_stale = True
@@ -161,9 +115,9 @@ class Listener:
         await self._caught_up.wait()
 
     @property
-    def utterance(self) -> Utterance | None:
-        """The turn being heard."""
-        return self._utterance
+    def heard_ms(self) -> int:
+        """How much of the user's audio was heard so far."""
+        return self._position * 1000 // EAR_RATE
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 
@@ -257,10 +211,7 @@ class Listener:
         if self._segmenter.silence_samples == 0:
             utterance.speech_samples += self._segmenter.speech_samples if isinstance(event, Onset) else WINDOW
             utterance.speech_ended_at = arrived
-            if self._paused:
-                self._paused = False
-                self._stop_asking()
-                self._pauses.went_on()
+            self._pausing.went_on()
             self._events.voice_goes_on(utterance)
 
     def _judge_silence(self) -> None:
@@ -269,48 +220,22 @@ class Listener:
         if utterance is None or self._options.turn is None or silent == 0:
             return
         silent += len(self._unjudged) + HELD_BACK
-        silence_ms = silent * 1000 // EAR_RATE
-        if silence_ms >= PAUSE_MS and not self._paused:
-            self._paused = True
-            voice = utterance.latest(silent)
-            self._pauses.paused(voice, utterance.speech_samples * 1000 / EAR_RATE, utterance.text)
-            self._ask(utterance)
+        if self._pausing.silent(utterance, silent):
             self._events.voice_paused(utterance)
-        self._pauses.know(text=utterance.text)
-        undecided = 0 if utterance.confirmed else UNDECIDED_MS
-        if silence_ms >= undecided and self._pauses.is_over(silence_ms):
+        if self._pausing.is_over(utterance, silent):
             self._end(self._segmenter.last_speech_sample or self._position)
-
-    def _ask(self, utterance: Utterance) -> None:
-        """Let the model hear the turn, if there is one: its answer makes the wait shorter or longer."""
-        if self._model is not None:
-            self._asking = self._tasks.create_task(self._answer(self._model, utterance), name="turn model")
-
-    async def _answer(self, model: SmartTurn, utterance: Utterance) -> None:
-        finished = await model.finished(utterance.latest(0))
-        if finished is not None and utterance is self._utterance:
-            self._pauses.know(finished=finished)
-
-    def _stop_asking(self) -> None:
-        """An answer that comes now would be taken for one on the next pause."""
-        if self._asking is not None:
-            self._asking.cancel()
-            self._asking = None
 
     # -- utterances -------------------------------------------------------------------------------------------------
 
     def _begin(self, start: int, item_id: str) -> None:
         """Open an utterance and give it the audio since `start`, as far as it was kept."""
         hint = AsrHint(self._options.language, self._options.asr_prompt)
-        kept_from = self._position - self._preroll_samples
+        kept_from = self._preroll.start(self._position)
         start = max(start, kept_from)
         self._utterance = Utterance(item_id, self._asr.stream(hint), start, tasks=self._tasks, deadline=self._deadline)
-        skip = start - kept_from
-        for pcm in self._preroll:
-            if skip < len(pcm):
-                self._utterance.push(pcm[skip:])
-            skip = max(0, skip - len(pcm))
-        self._paused = False
+        for pcm in self._preroll.after(start - kept_from):
+            self._utterance.push(pcm)
+        self._pausing.attend(self._utterance)
         self._speaking.set()
 
     def _require(self) -> Utterance:
@@ -330,9 +255,7 @@ class Listener:
     def _end(self, end: int) -> None:
         """Hand the turn on. Its audio is not given to the next one."""
         utterance = self._require()
-        self._stop_asking()
-        if utterance.confirmed:
-            self._pauses.ended(utterance.speech_samples * 1000 / EAR_RATE)
+        self._pausing.ended(utterance)
         self._forget()
         self._uncommitted_ms = 0.0
         self._events.turn_ended(utterance, end)
@@ -345,10 +268,9 @@ class Listener:
 
     def _forget(self) -> None:
         self._utterance = None
+        self._pausing.attend(None)
         self._speaking.clear()
-        self._paused = False
         self._preroll.clear()
-        self._preroll_samples = 0
         self._segmenter.reset(self._segmenter.sample)
 
     def _restart_vad(self, position: int) -> None:
@@ -362,7 +284,4 @@ class Listener:
         """Keep the latest audio: as much as the prefix asks, and what the detector needs to be sure of an onset."""
         turn = self._options.turn
         keep = EAR_RATE // 2 if turn is None else turn.prefix_ms * EAR_RATE // 1000 + 8 * WINDOW
-        self._preroll.append(piece)
-        self._preroll_samples += len(piece)
-        while self._preroll and self._preroll_samples - len(self._preroll[0]) >= keep:
-            self._preroll_samples -= len(self._preroll.popleft())
+        self._preroll.keep(piece, keep)

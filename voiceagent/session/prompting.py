@@ -16,7 +16,8 @@ class Prompting:
         """Speak when nothing has happened for long enough. Returns the seconds until it is to be
         asked again, None once goodbye has been said and the talk is over."""
         settings = self._talk.shared.settings.silence
-        if settings.prompt_seconds == 0 or self._talk.options.turn is None:
+        options = self._talk.options
+        if settings.prompt_seconds == 0 or options.turn is None or options.listen_only:
             return float("inf")
         if self._talk.turns != self._turns:  # the user has spoken since
             self._turns, self._prompts = self._talk.turns, 0

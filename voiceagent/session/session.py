@@ -1,32 +1,43 @@
 """One conversation: its life, and the commands of its client.
 
     feed ─▶ listener ─▶ utterance ─▶ turns ─user turn─▶ agent ─▶ reply (model ─▶ clauses ─▶ voice ─▶ playout) ─▶ emit
+                                                          ▲        │
+                                                          └─ calls ◀┘
 
-`listener.py` hears, `turns.py` decides what is a turn and who has the floor, `agent.py` answers; `talk.py` is what they
-share. Every decision is taken in a plain method; every wait is a task of the one task group in `run`.
+`listener.py` hears, `turns.py` decides what is a turn and who has the floor, `agent.py` answers, `calls.py` runs the
+tools that answers call for; `talk.py` is what they share. Every decision is taken in a plain method; every wait is a
+task of the one task group in `run`.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
 from voiceagent.errors import Refused
 from voiceagent.session import commands as cmd
+from voiceagent.session import prompt
 from voiceagent.session.agent import Agent
 from voiceagent.session.clock import now
 from voiceagent.session.events import Event, ItemDeleted, ItemRetrieved, ItemTruncated
+from voiceagent.session.idling import Idling
+from voiceagent.session.items import Item
 from voiceagent.session.listener import Listener
 from voiceagent.session.options import SessionOptions, TurnOptions
+from voiceagent.session.pausing import Pausing
 from voiceagent.session.prompting import Prompting
 from voiceagent.session.remember import Remembrance
+from voiceagent.session.reply import Reply
 from voiceagent.session.talk import Shared, Talk
 from voiceagent.session.turns import Turns
 from voiceagent.turn.endpoint import Endpointer, endpointer
 from voiceagent.turn.watch import PauseWatch
 
-End = Literal["idle", "expired"]
-"""Why a session ends of itself: nobody did anything, or the talk reached its longest time."""
+log = logging.getLogger(__name__)
+
+End = Literal["idle", "expired", "finished"]
+"""Why a session ends of itself: nobody did anything, the talk reached its longest time, or it was asked to end."""
 
 
 class Ended(Exception):
@@ -59,18 +70,24 @@ class Session:
         pauses = PauseWatch(self._endpointer(options))
         self._turns = Turns(talk, self._agent, pauses)
         self._prompting = Prompting(talk, self._agent)
+        self._known_gaps: set[str] = set()
         self._listener = Listener(
             vad=shared.engines.vad.stream(),
             asr=shared.engines.asr,
             options=options,
             endpointer=self._endpointer,
-            pauses=pauses,
-            model=shared.turn_model,
+            pausing=Pausing(pauses, shared.turn_model, talk.tasks),
             events=self._turns,
             tasks=talk.tasks,
             new_id=new_id,
             deadline=shared.settings.deadlines.asr_seconds,
             max_turn_seconds=shared.settings.turn.max_turn_seconds,
+        )
+        self._idling = Idling(
+            talk,
+            self._agent,
+            heard_ms=lambda: self._listener.heard_ms,
+            understanding=lambda: self._turns.understanding,
         )
 
     async def run(self) -> End:
@@ -83,6 +100,8 @@ class Session:
                 tasks.create_task(self._listener.run(), name="listener")
                 tasks.create_task(self._listener.caption(), name="captions")
                 tasks.create_task(remembrance.run(), name="memory")
+                tasks.create_task(self._idling.run(), name="idling")
+                self._configured()
                 self._talk.touch()
                 self.ready.set()
                 raise Ended(await self._watch())
@@ -98,7 +117,7 @@ class Session:
         talk, limits = self._talk, self._talk.shared.settings.limits
         last_moment = now() + limits.session_seconds
         while now() < last_moment:
-            if self._agent.current is not None:
+            if self._agent.busy:
                 talk.touch()
             idle_left = talk.active_at + limits.idle_seconds - now()
             prompt_left = await self._prompting.check()
@@ -120,12 +139,14 @@ class Session:
                 talk.options = options
                 self._listener.configure(options)
                 self._turns.discard()
+                self._configured()
             case cmd.CommitAudio():
                 self._listener.commit()
             case cmd.ClearAudio():
                 self._listener.clear()
             case cmd.CreateItem(item, previous_item_id):
                 talk.add(item if item.id else replace(item, id=talk.new_id("item")), previous_item_id)
+                talk.turns += isinstance(item, Item) and item.role == "user"
                 self._turns.discard()
             case cmd.RetrieveItem(item_id):
                 talk.emit(ItemRetrieved(talk.conversation.get(item_id, "item_retrieve_invalid_item_id")))
@@ -139,22 +160,48 @@ class Session:
                 self._agent.played(item_id, audio_end_ms)
                 talk.emit(ItemTruncated(item_id, audio_end_ms))
                 self._turns.discard()
+            case cmd.ReportPlayed(item_id, audio_ms):
+                self._agent.playing_reported(item_id, audio_ms)
+                return
+            case cmd.Interrupt():
+                self._turns.interrupt()
+            case cmd.EndTalk():
+                talk.tasks.create_task(self._finish(self._agent.current), name="end")
             case cmd.CreateReply():
                 self._create_reply(command)
             case cmd.CancelReply(reply_id):
                 self._cancel_reply(reply_id)
         talk.touch()
 
+    def _configured(self) -> None:
+        """The options are new."""
+        options = self._talk.options
+        self._agent.configure()
+        unknown = prompt.unknown_names(options.instructions, options.variables) - self._known_gaps
+        if unknown:
+            self._known_gaps |= unknown
+            log.warning("session %s: nothing fills %d names in the instructions", self.id, len(unknown))
+
+    async def _finish(self, reply: Reply | None) -> None:
+        """End the talk once this is played."""
+        if reply is not None:
+            await reply.over.wait()
+        raise Ended("finished")
+
     def _create_reply(self, command: cmd.CreateReply) -> None:
+        if self._talk.options.listen_only:
+            raise Refused("response_not_available", "this session only transcribes")
         if self._agent.answering is not None:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
-        wait = self._listener.committing or self._turns.understanding
+        wait = self._listener.committing or self._turns.understanding or self._agent.calls.running
         self._agent.release(self._agent.prepare(command, after=self._understood if wait else None))
 
     async def _understood(self) -> None:
-        """Wait for the words of all that was committed. Raises EngineError when the last turn has none."""
+        """Wait for the words of all that was committed, and the results of what was called. Raises EngineError when
+        the last turn has none."""
         await self._listener.caught_up()
         await self._turns.understood()
+        await self._agent.calls.settled()
 
     def _cancel_reply(self, reply_id: str | None) -> None:
         reply = self._agent.answering

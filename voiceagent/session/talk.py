@@ -7,13 +7,15 @@ from typing import Literal
 
 from voiceagent.engines import Engines
 from voiceagent.session.clock import now
-from voiceagent.session.conversation import Conversation
+from voiceagent.session.conversation import MAX_ITEMS, Conversation
 from voiceagent.session.events import Event, ItemAdded, ItemDone
-from voiceagent.session.items import AnyItem
+from voiceagent.session.items import AnyItem, Item
 from voiceagent.session.options import SessionOptions
+from voiceagent.session.phrases import Fillers, Phrase
 from voiceagent.session.remember import Remembrance
-from voiceagent.session.reply import Apology
+from voiceagent.session.utterance import Utterance
 from voiceagent.settings import Settings
+from voiceagent.tools.toolbox import Toolbox
 from voiceagent.turn.smart_turn import SmartTurn
 
 
@@ -23,8 +25,10 @@ class Shared:
 
     engines: Engines
     settings: Settings
-    apology: Apology
+    apology: Phrase
     turn_model: SmartTurn | None = None
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    fillers: Fillers | None = None
 
 
 @dataclass(slots=True)
@@ -48,8 +52,19 @@ class Talk:
     turns: int = 0
     """How many turns the user has had."""
 
+    voice: Utterance | None = None
+    """The voice that is being heard; it is the user's turn once it is confirmed."""
+
+    fillers: dict[str, str] = field(default_factory=dict)
+    """What items begin with that was said to fill a silence."""
+
     def touch(self) -> None:
         self.active_at = now()
+
+    @property
+    def user_speaks(self) -> bool:
+        """Whether the user has the floor."""
+        return self.voice is not None and self.voice.confirmed
 
     def add(self, item: AnyItem, after: str | None = None, *, note: bool = True) -> None:
         """A complete item joins the conversation; `note` False while its words are still to come. Raises Refused."""
@@ -66,3 +81,26 @@ class Talk:
         item = self.conversation.set_text(item_id, text, "completed" if complete else "incomplete", kind)
         if item is not None:
             self.remembrance.note(item)
+
+    def latest_words(self) -> str:
+        """What the user said last, as far as it is known."""
+        items = reversed(self.conversation.items)
+        said = (item.text for item in items if isinstance(item, Item) and item.role == "user")
+        return next(filter(None, said), "")
+
+    def fills(self, item_id: str, text: str) -> None:
+        """The item begins with this filler."""
+        self.fillers[item_id] = text
+        if len(self.fillers) > MAX_ITEMS:
+            del self.fillers[next(iter(self.fillers))]
+
+    def own_words(self, item: Item) -> str:
+        """What the item says but for the filler it began with, which may have been broken off. This is what a model is
+        shown, or it would take to the habit."""
+        return without_filler(item.text, self.fillers.get(item.id, ""))
+
+
+def without_filler(text: str, filler: str) -> str:
+    if not filler or not text:
+        return text
+    return text[len(filler) :] if text.startswith(filler) else "" if filler.startswith(text.rstrip()) else text

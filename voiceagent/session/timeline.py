@@ -43,6 +43,11 @@ class Timeline:
     heard: float | None = None
     interrupted: float | None = None
 
+    def take_turn(self, earlier: "Timeline") -> None:
+        """This is the answer to the turn of an earlier timeline."""
+        self.onset, self.speech_end, self.paused = earlier.onset, earlier.speech_end, earlier.paused
+        self.transcribed, self.committed = earlier.transcribed, earlier.committed
+
     def marks(self) -> dict[str, int]:
         """Milliseconds of every station that was reached, from the earliest one."""
         reached = {name: at for name in MARKS if (at := getattr(self, name)) is not None}

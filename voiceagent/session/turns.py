@@ -21,7 +21,6 @@ from voiceagent.session.events import (
 )
 from voiceagent.session.floor import Floor
 from voiceagent.session.items import Item, Part
-from voiceagent.session.options import TurnOptions
 from voiceagent.session.reply import Reply
 from voiceagent.session.talk import Talk
 from voiceagent.session.utterance import Utterance
@@ -32,24 +31,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A reply made ahead, to a turn of just these words."""
+    """A reply made ahead, to a turn of just these words, when so many results of tools were known."""
 
     text: str
     reply: Reply
+    results: int
 
 
 class Turns:
-    """Told by the listener what it hears; see `listener.TurnEvents`."""
+    """Told by the listener what it hears; see `turn_events.py`."""
 
     def __init__(self, talk: Talk, agent: Agent, pauses: PauseWatch) -> None:
         self._talk = talk
         self._pauses = pauses
         self._agent = agent
-        self._heard: Utterance | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._prepared: Prepared | None = None
         self._speculations = 0
         self._pausing = False
+        self._interruptions = 0
         self._floor = Floor(talk, agent, self._take_floor)
         self._unknown: list[asyncio.Future[EngineError | None]] = []
         """Turns that are over and whose words are still to come: then None, or why there are none."""
@@ -58,13 +58,12 @@ class Turns:
 
     def voice_began(self, utterance: Utterance) -> None:
         self._talk.touch()
-        self._heard = utterance
+        self._talk.voice = utterance
         self._speculations = 0
         self._pausing = False
-        turn = self._talk.options.turn
-        if turn is None:
+        if self._talk.options.turn is None:
             utterance.confirmed = True
-        elif self._agent.current is None or not turn.interrupt_reply:
+        elif not self._agent.busy or not self._may_interrupt:
             self._take_floor(utterance)
 
     def microphone(self, rate: int) -> None:
@@ -72,7 +71,7 @@ class Turns:
 
     def window(self, probability: float, window: Pcm) -> None:
         """Every window of the microphone. While the agent talks, a voice has the floor only when that is decided."""
-        self._floor.hear(probability, window, self._heard)
+        self._floor.hear(probability, window, self._talk.voice)
 
     def voice_goes_on(self, utterance: Utterance) -> None:
         self._talk.touch()
@@ -80,7 +79,7 @@ class Turns:
             self._pausing = False
             utterance.goes_on()
             self.discard()
-        if not utterance.confirmed and self._agent.current is None:  # the agent fell silent of itself
+        if not utterance.confirmed and (not self._agent.busy or not self._may_interrupt):  # that has changed meanwhile
             self._take_floor(utterance)
 
     def voice_paused(self, utterance: Utterance) -> None:
@@ -99,23 +98,41 @@ class Turns:
 
     def dropped(self, utterance: Utterance) -> None:
         """The client does not want what it said to count."""
-        self._heard = None
+        self._talk.voice = None
         self.discard()
         utterance.close()
         self._resume()
 
     def _take_floor(self, utterance: Utterance) -> None:
         """The user has the floor."""
-        turn = self._talk.options.turn
         utterance.confirmed = utterance.announced = True
         if self.understanding or (self._agent.current is not None and not self._agent.current.audible):
             self._pauses.came_back()
         self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
-        if turn is not None and turn.interrupt_reply:
-            utterance.silenced = self._agent.current is not None
+        if self._may_interrupt:
+            utterance.silenced = self._agent.busy
             self._agent.stop("turn_detected")
         if self._pausing:
             self.voice_paused(utterance)
+
+    def interrupt(self) -> None:
+        """The user took the floor without a voice: whatever is said, prepared or still to be answered is over."""
+        self._interruptions += 1
+        self.discard()
+        self._floor.release()
+        self._agent.stop("turn_detected")
+
+    @property
+    def _may_interrupt(self) -> bool:
+        """Whether a voice can take the floor from what the agent does now."""
+        turn = self._talk.options.turn
+        return turn is not None and turn.interrupt_reply and not self._agent.protected
+
+    @property
+    def _answers(self) -> bool:
+        """Whether the agent answers turns by itself."""
+        options = self._talk.options
+        return options.turn is not None and options.turn.create_reply and not options.listen_only
 
     def _resume(self) -> None:
         """It was nothing: what paused for it goes on."""
@@ -126,9 +143,9 @@ class Turns:
 
     def _speculate(self, utterance: Utterance) -> None:
         """The user may have finished: prepare the answer, without any effect until that is sure."""
-        turn = self._talk.options.turn
         most = self._talk.shared.settings.turn.speculations
-        if turn is not None and turn.create_reply and self._speculations < most and self._agent.answering is None:
+        idle = self._agent.answering is None and not self._agent.calls.running
+        if self._answers and idle and self._speculations < most:
             self._speculations += 1
             self._preparing = self._talk.tasks.create_task(self._prepare(utterance), name="speculation")
 
@@ -138,8 +155,8 @@ class Turns:
         except EngineError:
             return  # the turn itself will tell
         if text:
-            reply = self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, user_text=text)
-            self._prepared = Prepared(text, reply)
+            reply = self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, user_text=text, speculative=True)
+            self._prepared = Prepared(text, reply, self._agent.calls.results)
 
     def discard(self) -> None:
         """The user goes on, or the talk is not what it was when the answer was begun: there never was one."""
@@ -152,18 +169,19 @@ class Turns:
             self._talk.emit(Speculated(used=False, tokens=prepared.reply.tokens))
 
     def _take_prepared(self, text: str) -> Reply | None:
-        """The reply that was made ahead, if it answers these words."""
-        if self._prepared is None or self._prepared.text != text:
+        """The reply that was made ahead, if it answers these words and knows all results."""
+        prepared, results = self._prepared, self._agent.calls.results
+        if prepared is None or (prepared.text, prepared.results) != (text, results):
             self.discard()
             return None
-        reply, self._prepared = self._prepared.reply, None
+        self._prepared = None
         self._talk.emit(Speculated(used=True, tokens=0))
-        return reply
+        return prepared.reply
 
     # -- the end of a turn ------------------------------------------------------------------------------------------
 
     def turn_ended(self, utterance: Utterance, end: int) -> None:
-        self._heard = None
+        self._talk.voice = None
         if not utterance.confirmed:  # a noise: whatever paused for it goes on
             utterance.close()
             self._resume()
@@ -177,8 +195,9 @@ class Turns:
         utterance.committed_at = now()
         words: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
         self._unknown.append(words)
-        turn = None if utterance.by_hand else talk.options.turn
-        talk.tasks.create_task(self._understand(utterance, turn, words), name="understand")
+        answers = self._answers and not utterance.by_hand
+        understanding = self._understand(utterance, answers, self._interruptions, words)
+        talk.tasks.create_task(understanding, name="understand")
 
     @property
     def understanding(self) -> bool:
@@ -196,9 +215,9 @@ class Turns:
             raise failure
 
     async def _understand(
-        self, utterance: Utterance, turn: TurnOptions | None, words: asyncio.Future[EngineError | None]
+        self, utterance: Utterance, answers: bool, interruptions: int, words: asyncio.Future[EngineError | None]
     ) -> None:
-        """Get the words of a finished turn, and answer."""
+        """Get the words of a finished turn, and answer if there were no more interruptions than these."""
         talk, text, failure = self._talk, "", None
         try:
             text = (await utterance.transcript()).text.strip()
@@ -214,25 +233,27 @@ class Turns:
         self._unknown.remove(words)
         words.set_result(failure)
         # A voice without words that cut the agent off must not leave it silent: it answers again.
-        if turn is None or not turn.create_reply or not (text or failure or utterance.silenced):
+        if not answers or not (text or failure or utterance.silenced) or self._interruptions != interruptions:
             self.discard()
             return
         prepared = self._take_prepared(text)
-        while self._agent.answering is not None:  # one that may not be interrupted
-            await self._agent.answering.done.wait()
-        if self._heard is not None and self._heard.confirmed:
+        await self._agent.silent()  # a reply that may not be interrupted ends first
+        await self._agent.calls.settled()
+        await self._agent.silent()
+        if talk.user_speaks or self._interruptions != interruptions:
             # The user has gone on: the next turn's answer will be to both.
             if prepared is not None:
                 prepared.cancel("turn_detected")
             return
+        self._answer(utterance, prepared, failure)
+
+    def _answer(self, utterance: Utterance, prepared: Reply | None, failure: EngineError | None) -> None:
         reply = prepared or self._agent.prepare(CreateReply(), user_item_id=utterance.item_id, failure=failure)
         timeline = reply.timeline
         timeline.onset, timeline.speech_end = utterance.began_at, utterance.speech_ended_at or None
         timeline.paused, timeline.committed = utterance.paused_at, utterance.committed_at
         timeline.transcribed = utterance.transcribed_at
         self._agent.release(reply)
-        if self._heard is not None:  # somebody speaks who may be about to take the floor
-            reply.pause()
 
 
 def milliseconds(position: int) -> int:

@@ -1,0 +1,132 @@
+"""xiaozhi-esp32 devices: the WebSocket they talk over, and the place where they send their photos.
+
+A device knows neither from itself: OTA tells it the one, and the WebSocket the other. See `docs/protocols/xiaozhi.md`.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from voiceagent.protocols.xiaozhi import XiaozhiProtocol
+from voiceagent.protocols.xiaozhi_mcp import ToolCache, Vision
+from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
+from voiceagent.protocols.xiaozhi_wire import Version
+from voiceagent.server.admission import Denied
+from voiceagent.server.host import Door, Host, Visitor
+
+PATHS = ("/xiaozhi/v1/", "/xiaozhi/v1", "/xiaozhi/", "/xiaozhi")
+VISION_PATH = "/xiaozhi/vision"
+MAX_ID = 128
+"""Characters of a device's id."""
+MAX_PHOTO = 4 * 1024 * 1024
+"""Bytes of an upload; a device's JPEG has some 100 kB."""
+NO_VISION = {"success": False, "message": "This server has no model that can look at pictures."}
+VERSIONS: Mapping[str, Version] = {"1": 1, "2": 2, "3": 3}
+_CONTROL = re.compile(r"[\x00-\x20\x7f/]")
+
+
+def check_token(host: Host, device_id: str, token: str) -> str:
+    """Who pays for this device. Raises Denied 401."""
+    return host.admission.identify(f"Bearer {token}" if token else None, [])
+
+
+class XiaozhiDoor:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        section = getattr(host.settings, "xiaozhi", None)
+        self._section = section if isinstance(section, XiaozhiSection) else XiaozhiSection()
+        self._cache = ToolCache()
+        self._photographers: set[str] = set()
+        """Tokens of the devices that are connected."""
+
+    @property
+    def door(self) -> Door:
+        talks = [WebSocketRoute(path, self._talk) for path in PATHS]
+        return Door(routes=[Route(VISION_PATH, self._look, methods=["POST"]), *talks])
+
+    async def _talk(self, websocket: WebSocket) -> None:
+        with self._vision(websocket) as vision:
+            await self._host.welcome(websocket, lambda: self._knock(websocket, vision))
+
+    def _knock(self, websocket: WebSocket, vision: Vision) -> Visitor:
+        """Browsers cannot set headers: the query may say the same."""
+        query = websocket.query_params
+        self._host.admission.check_origin(websocket.headers.get("origin"))
+        device_id = told(websocket, "device-id").lower()
+        if len(device_id) > MAX_ID or _CONTROL.search(device_id):
+            raise Denied(400, "invalid_device_id", "the Device-Id is not one")
+        tenant = check_token(self._host, device_id, bare(told(websocket, "authorization")))
+        session_id = self._host.new_id("sess")
+        protocol = XiaozhiProtocol(
+            session_id=session_id,
+            version=VERSIONS.get(told(websocket, "protocol-version")),
+            defaults=self._host.defaults(),
+            section=self._section,
+            chip=query.get("chip", ""),
+            tenant=tenant,
+            cache=self._cache,
+            vision=vision,
+        )
+        return Visitor(protocol, session_id, tenant, user=device_id or None)
+
+    # -- photos -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _vision(self, websocket: WebSocket) -> Iterator[Vision]:
+        """Where this device may send photos, as long as it is connected."""
+        token = self._host.new_id("vision")
+        self._photographers.add(token)
+        try:
+            yield Vision(self._public_url(websocket) + VISION_PATH, token)
+        finally:
+            self._photographers.discard(token)
+
+    def _public_url(self, websocket: WebSocket) -> str:
+        """The server as the device reaches it. Its Host header names no port."""
+        if self._section.public_url:
+            return self._section.public_url.rstrip("/")
+        address = websocket.scope.get("server") or ("127.0.0.1", self._host.settings.server.port)
+        scheme = "https" if websocket.url.scheme == "wss" else "http"
+        return f"{scheme}://{websocket.url.hostname or address[0]}:{websocket.url.port or address[1]}"
+
+    async def _look(self, request: Request) -> Response:
+        """A photo and a question, as a form. What is answered is read to the model as it is."""
+        if bare(request.headers.get("authorization", "")) not in self._photographers:
+            return JSONResponse({"success": False, "message": "The token is wrong."}, 401)
+        try:
+            size = await length(request.stream())
+        except ClientDisconnect:
+            return Response(status_code=400)
+        if size > MAX_PHOTO:
+            return JSONResponse({"success": False, "message": "The picture is too large."}, 413)
+        return JSONResponse(NO_VISION)
+
+
+def door(host: Host) -> Door:
+    return XiaozhiDoor(host).door
+
+
+def told(websocket: WebSocket, name: str) -> str:
+    """What a header says, or else the query."""
+    return (websocket.headers.get(name) or websocket.query_params.get(name) or "").strip()
+
+
+def bare(authorization: str) -> str:
+    """The token, which the firmware sends after `Bearer ` unless there is a space in it."""
+    scheme, _, token = authorization.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else authorization.strip()
+
+
+async def length(body: AsyncIterator[bytes]) -> int:
+    """Bytes of a body, of which no more than MAX_PHOTO are read."""
+    size = 0
+    async for chunk in body:
+        size += len(chunk)
+        if size > MAX_PHOTO:
+            break
+    return size
