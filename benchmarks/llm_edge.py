@@ -126,7 +126,7 @@ async def killed(seconds: float) -> list[Finding]:
             killed_at, heard = await asyncio.gather(kill_later(both[0], seconds / 2), talks(edge, seconds))
     mid = [outcome for outcome in broken if outcome.ttft is not None]
     found = [outcome.began + outcome.seconds for outcome in mid]
-    gaps = [next_word(heard, outcome.caller.session, at) - at for outcome, at in zip(mid, found, strict=True)]
+    gaps = [gap for outcome in mid if (gap := gap_after(heard, outcome)) is not None]
     own = [gap - FIRST_TOKEN - ANCHOR_WORDS * TOKEN for gap in gaps]
     refused = sum(not outcome.check for outcome in broken) - len(mid)
     noticed = p([at - killed_at for at in found], 0.95)
@@ -149,10 +149,15 @@ async def kill_later(server: ServerProcess, seconds: float) -> float:
     return asyncio.get_running_loop().time()
 
 
-def next_word(heard: Sequence[Heard], session: str, at: float) -> float:
-    """When the session's caller got the next word after this; never, if the turn was lost."""
-    words = (came for one in heard if one.session == session for came in one.came if came > at)
-    return min(words, default=float("inf"))
+def gap_after(heard: Sequence[Heard], outcome: Outcome) -> float | None:
+    """From the failure of this attempt to the next word of its turn; None where all words had come already."""
+    failed = outcome.began + outcome.seconds
+    turn = max((one for one in heard if one.session == outcome.caller.session and one.asked <= failed), key=asked)
+    return min((came - failed for came in turn.came if came > failed), default=None)
+
+
+def asked(heard: Heard) -> float:
+    return heard.asked
 
 
 async def black_hole(seconds: float) -> list[Finding]:

@@ -61,7 +61,9 @@ def test_a_digit_is_a_word_and_a_mark_is_none() -> None:
 def test_word_timings_decide_where_the_voice_gives_them() -> None:
     text = SpokenText()
     text.begin("One two three.")
-    text.extend(voice(3.0), RATE, (WordTiming("One", 0.0, 0.2), WordTiming("two", 0.2, 0.4), WordTiming("three", 2.5, 3.0)))
+    text.extend(
+        voice(3.0), RATE, (WordTiming("One", 0.0, 0.2), WordTiming("two", 0.2, 0.4), WordTiming("three", 2.5, 3.0))
+    )
     text.finish()
     assert text.heard(1.5) == "One two"
 

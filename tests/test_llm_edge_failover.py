@@ -218,7 +218,8 @@ async def test_a_bad_request_is_the_endpoints_fault_only_if_another_takes_it() -
 async def test_a_late_first_token_is_hedged_and_the_slower_hung_up_on() -> None:
     quick: list[Reply | str] = ["Quick."] * 30
     hedge = {"share": 0.1, "least_ms": 30}
-    async with edge_over([*quick, SLOW], ["Hello."], own=SPARE, failover={"hedge": hedge}) as (edge, servers, outcomes):
+    quick.append(SLOW)
+    async with edge_over(quick, ["Hello."], own=SPARE, failover={"hedge": hedge}) as (edge, servers, outcomes):
         for _ in range(30):
             assert (await answer(edge))[0] == "Quick."
         text, completed = await answer(edge)
@@ -283,7 +284,7 @@ async def test_an_endpoint_that_comes_back_is_found_by_a_check() -> None:
 
 async def test_without_checks_a_request_finds_out() -> None:
     breaker = {"failures": 1, "open_seconds": 0.05}
-    script = [Reply(status=500), "I am back."]
+    script: list[Reply | str] = [Reply(status=500), "I am back."]
     async with edge_over(script, ["Hello."], own=SPARE, failover={"breaker": breaker}) as (edge, _, _):
         assert (await answer(edge))[1].endpoint == "b"
         await asyncio.sleep(0.06)
@@ -333,7 +334,7 @@ async def test_closing_the_edge_breaks_off_what_is_under_way() -> None:
         waiting = asyncio.create_task(answer(edge))
         await server.requested(1)
         await edge.close()
-        with pytest.raises((EngineError, asyncio.CancelledError)):
+        with pytest.raises(EngineError, match="were closed"):
             await waiting
 
 

@@ -120,6 +120,8 @@ def test_cached_tokens_are_part_of_the_input_and_may_be_cheaper() -> None:
     assert Price(2.0, 8.0).cost(1_000_000, 1_000_000, 500_000) == 10 * NANOS
     assert Price(2.0, 8.0, 0.5).cost(1_000_000, 0, 500_000) == int(1.25 * NANOS)
     assert Price(0.15, 0.6).cost(1, 1) == 750
+    assert Price.dearest([Price(1.0, 2.0, 0.1), Price(0.5, 8.0)]) == Price(1.0, 8.0)
+    assert Price.dearest([]) == Price()
 
 
 def test_a_day_and_a_month_are_those_of_utc() -> None:

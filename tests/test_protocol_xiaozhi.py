@@ -10,6 +10,7 @@ from tests.xiaozhi_device import DTX, WAKE_PACKETS, Crash, Device
 from tests.xiaozhi_line import Line, asked, line, protocol, tone
 from voiceagent.audio.opus import OpusEncoder
 from voiceagent.audio.pcm import silence
+from voiceagent.errors import Refused
 from voiceagent.protocols.base import Close, Hold, Send
 from voiceagent.protocols.xiaozhi_emotion import EMOTIONS, emotion_of
 from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
@@ -309,6 +310,19 @@ def test_too_many_typed_words_are_told_so() -> None:
     (alert,) = talk.device.of("alert")
     assert (alert["status"], alert["message"]) == ("Error", "That message is too long.")
     assert not talk.asked(commands.CreateItem)
+
+
+def test_what_is_wrong_is_not_shown_in_the_middle_of_speech() -> None:
+    talk = line().listen()
+    talk.reply()
+    talk.speak(0.3)
+    talk.act(talk.protocol.receive(says("listen", state="detect", text="x" * 5_000)))
+    talk.run(0.3)
+    assert not talk.device.of("alert")
+    talk.done()
+    talk.tell(events.ReplyPlayed("resp_1"))
+    talk.finish()
+    assert len(talk.device.of("alert")) == 1
 
 
 # -- speaking ---------------------------------------------------------------------------------------------------------
@@ -739,6 +753,12 @@ def test_last_words() -> None:
     assert protocol().end("expired") == ([], 1000)
     talk.speak(0.3)
     assert talk.protocol.end("too_slow") == ([], 1008)
+
+
+def test_what_is_refused_has_no_effect_on_the_device() -> None:
+    talk = line().listen()
+    assert talk.protocol.refuse(Refused("input_audio_buffer_overflow", "too much"), None) == []
+    assert talk.protocol.controlled("", None) == []
 
 
 # -- faces ------------------------------------------------------------------------------------------------------------

@@ -324,12 +324,25 @@ def test_arguments_have_the_types_of_the_schema(arguments: str, sent: Json) -> N
     assert json.dumps(request(talk, "tools/call")["params"]["arguments"]) == json.dumps(sent)  # type: ignore[index]
 
 
-def test_booleans_and_strings_too() -> None:
-    properties = {"on": {"type": "boolean"}, "name": {"type": "string"}}
-    lamp: Json = {"name": "lamp", "inputSchema": {"type": "object", "properties": properties}}
-    talk = ready(lamp)
+@pytest.mark.parametrize(
+    ("schema", "sent"),
+    [
+        ({"properties": {"on": {"type": "boolean"}, "name": {"type": "string"}}}, {"on": True, "name": "7"}),
+        ({"properties": {"on": {"type": "string"}, "name": {"type": "boolean"}}}, {"on": "True", "name": 7}),
+        ({"properties": {"on": True}}, {"on": "True", "name": 7}),
+        ({}, {"on": "True", "name": 7}),
+    ],
+)
+def test_booleans_and_strings_too(schema: Json, sent: Json) -> None:
+    talk = ready({"name": "lamp", "inputSchema": {"type": "object", **schema}})
     call(talk, "lamp", '{"on": "True", "name": 7}')
-    assert request(talk, "tools/call")["params"]["arguments"] == {"on": True, "name": "7"}  # type: ignore[index]
+    assert request(talk, "tools/call")["params"]["arguments"] == sent  # type: ignore[index]
+
+
+def test_a_truth_that_is_wanted_as_text_is_text() -> None:
+    talk = ready({"name": "lamp", "inputSchema": {"type": "object", "properties": {"on": {"type": "string"}}}})
+    call(talk, "lamp", '{"on": true}')
+    assert request(talk, "tools/call")["params"]["arguments"] == {"on": "true"}  # type: ignore[index]
 
 
 @pytest.mark.parametrize("arguments", ["[1]", "loud", '{"volume":', "7", '"' + "x" * 10, "{" * 10_000])

@@ -119,9 +119,9 @@ async def test_an_abort_in_the_middle_of_speech(mode: str) -> None:
         await there.until("tts.stop", 2)
         await asyncio.sleep(0.1)
         assert device.microphone
-        assert device.silent_since - aborted <= 0.075
+        assert device.silent_since - aborted <= 0.085
         if mode == "auto":
-            assert device.starts[-1] - aborted <= 0.075
+            assert device.starts[-1] - aborted <= 0.085
         packets = device.played_seconds
         await asyncio.sleep(5.0)
         assert device.played_seconds == packets
@@ -143,7 +143,7 @@ async def test_an_abort_at_any_stage_is_the_end_of_that_turn(seconds: float) -> 
         await asyncio.sleep(seconds)
         assert not device.of("tts")
         device.abort()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
         assert len(device.of("tts", "stop")) == 1
         await saying
         if seconds >= 1.0:  # else the user went on speaking, and is answered

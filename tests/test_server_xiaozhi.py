@@ -17,13 +17,13 @@ from tests.session_bench import SPOKEN, Answer, NoiseVoice, ScriptedModel, Words
 from tests.test_protocol_xiaozhi_fuzz import BYTES, TEXTS
 from tests.xiaozhi_device import DTX, Device
 from tests.xiaozhi_room import LevelVad
-from tests.xiaozhi_socket import MAC, WithXiaozhi, headers, speaker
+from tests.xiaozhi_socket import MAC, headers, speaker
 from voiceagent.audio.pcm import Pcm
 from voiceagent.engines import Engines
 from voiceagent.protocols.xiaozhi import MAX_MALFORMED
 from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
 from voiceagent.server.app import VoiceServer
-from voiceagent.settings import ApiKey, LimitSection, MemorySection
+from voiceagent.settings import ApiKey, LimitSection, MemorySection, Settings
 
 HELLO = json.dumps(
     {
@@ -39,11 +39,11 @@ SECRET = "a-secret-of-one-device"
 
 @asynccontextmanager
 async def serving(
-    *answers: str, settings: WithXiaozhi | None = None, words: tuple[str, ...] = ("Hello.",)
+    *answers: str, settings: Settings | None = None, words: tuple[str, ...] = ("Hello.",)
 ) -> AsyncIterator[tuple[VoiceServer, str, ScriptedModel]]:
     model = ScriptedModel([Answer(answer) for answer in answers or ("Yes.",)])
     engines = Engines(LevelVad(), WordsAsr(words), model, NoiseVoice())
-    async with running(settings or WithXiaozhi(), engines) as (voice, url):
+    async with running(settings or Settings(), engines) as (voice, url):
         yield voice, url, model
 
 
@@ -81,7 +81,7 @@ async def test_a_talk_over_a_socket() -> None:
 
 async def test_where_keys_are_configured_a_device_needs_one() -> None:
     limits = LimitSection(api_keys=(ApiKey(name="maker", key=SECRET),))  # type: ignore[arg-type]
-    async with serving(settings=WithXiaozhi(limits=limits)) as (_, url, _):
+    async with serving(settings=Settings(limits=limits)) as (_, url, _):
         for token in ("", "wrong"):
             with pytest.raises(InvalidStatus) as denied:
                 async with connect(url + "/xiaozhi/v1/", additional_headers=headers(token=token)):
@@ -107,7 +107,7 @@ async def test_an_id_that_is_none_is_refused(device_id: str) -> None:
 
 
 async def test_a_full_server_says_so_before_the_talk() -> None:
-    settings = WithXiaozhi(limits=LimitSection(sessions=1))
+    settings = Settings(limits=LimitSection(sessions=1))
     async with serving(settings=settings) as (_, url, _), speaker(url):
         with pytest.raises(InvalidStatus) as denied:
             async with connect(url + "/xiaozhi/v1/", additional_headers=headers()):
@@ -116,7 +116,7 @@ async def test_a_full_server_says_so_before_the_talk() -> None:
 
 
 async def test_the_device_is_whose_memory_it_is(tmp_path: "object") -> None:
-    settings = WithXiaozhi(memory=MemorySection(path=f"{tmp_path}/memory.db"))
+    settings = Settings(memory=MemorySection(path=f"{tmp_path}/memory.db"))
     async with serving("Nice to meet you.", "You are Ann.", settings=settings) as (voice, url, model):
         for device_id, text in ((MAC.upper(), "I am Ann."), (MAC, "Who am I?"), ("11:22:33:44:55:66", "And I?")):
             async with speaker(url, given=headers(device_id=device_id)) as there:
@@ -139,7 +139,7 @@ async def test_a_device_that_drops_the_connection_is_gone() -> None:
 
 
 async def test_a_close_frame_that_is_never_answered_holds_nothing_up() -> None:
-    settings = WithXiaozhi(xiaozhi=XiaozhiSection(silence_seconds=0.5, goodbye="Bye."))
+    settings = Settings(xiaozhi=XiaozhiSection(silence_seconds=0.5, goodbye="Bye."))
     async with serving(settings=settings) as (voice, url, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         handshake = [
@@ -168,7 +168,7 @@ async def test_a_close_frame_that_is_never_answered_holds_nothing_up() -> None:
 
 
 async def test_silence_ends_with_goodbye_and_1000() -> None:
-    settings = WithXiaozhi(xiaozhi=XiaozhiSection(silence_seconds=0.5, goodbye="Bye."))
+    settings = Settings(xiaozhi=XiaozhiSection(silence_seconds=0.5, goodbye="Bye."))
     async with serving(settings=settings) as (_, url, _), speaker(url) as there:
         there.device.wake(None)
         assert await there.until_closed() == 1000
@@ -269,7 +269,7 @@ async def test_a_photo_is_answered_as_long_as_the_device_is_connected() -> None:
 
 
 async def test_the_public_address_is_that_of_the_configuration() -> None:
-    settings = WithXiaozhi(xiaozhi=XiaozhiSection(public_url="https://voice.example/"))
+    settings = Settings(xiaozhi=XiaozhiSection(public_url="https://voice.example/"))
     async with serving(settings=settings) as (_, url, _), speaker(url, Device(mcp=True)) as there:
         await there.until("mcp")
         params = there.device.of("mcp")[0]["payload"]["params"]  # type: ignore[index]

@@ -12,10 +12,10 @@ import pytest
 from tests.llm_server import Reply, Script, ScriptedLlm
 from tests.running import running
 from tests.speech import EnginesFor, Speak, quiet
-from tests.xiaozhi_socket import WithXiaozhi
 from voiceagent.audio.pcm import Pcm, to_bytes
 from voiceagent.audio.resample import Resampler
 from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
+from voiceagent.settings import Settings
 
 xiaozhi_sdk = pytest.importorskip("xiaozhi_sdk", reason="xiaozhi-sdk is not installed: pip install xiaozhi-sdk")
 pytestmark = pytest.mark.real
@@ -100,7 +100,7 @@ async def talking(
     mode: str = "realtime",
     section: XiaozhiSection | None = None,
 ) -> AsyncIterator[tuple[Client, ScriptedLlm]]:
-    settings = WithXiaozhi(xiaozhi=section or XiaozhiSection(on_wake="silent"))
+    settings = Settings(xiaozhi=section or XiaozhiSection(on_wake="silent"))
     async with ScriptedLlm(script) as llm, running(settings, engines_for(llm.base_url)) as (voice, url):
         client = Client(xiaozhi_sdk.XiaoZhiWebsocket, f"{url}/xiaozhi/v1/", audio_format, mode)
         await client.sdk.set_mcp_tool(list(tools))

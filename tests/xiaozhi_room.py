@@ -37,7 +37,8 @@ from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
 from voiceagent.vad.base import VadStream
 
-STEP = 0.01
+STEP = 0.02
+"""Seconds in which nothing is looked at: every moment costs real time."""
 FRAMES = 3
 """Of SPOKEN, 20 ms each, in a packet of 60 ms."""
 QUIETEST = 150
@@ -65,6 +66,7 @@ class Room:
         self.events: list[tuple[float, Event]] = []
         self._inbox: asyncio.Queue[Frame | None] = asyncio.Queue()
         self._to_say = 0
+        self._changed = asyncio.Condition()
         self._said = asyncio.Event()
 
     @property
@@ -98,16 +100,14 @@ class Room:
     async def until(self, what: str, count: int = 1, seconds: float = 30.0) -> float:
         """Wait until the device was told this (`tts.stop`, `stt`) so often; returns when."""
         kind, _, state = what.partition(".")
-        async with asyncio.timeout(seconds):
-            while len(self.device.of(kind, state or None)) < count:  # noqa: ASYNC110 - the device keeps its own time
-                await asyncio.sleep(STEP)
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: len(self.device.of(kind, state or None)) >= count)
         return self.now
 
     async def playing(self, seconds: float) -> None:
         """Wait until it has played so much."""
-        async with asyncio.timeout(60):
-            while self.device.played_seconds < seconds:  # noqa: ASYNC110
-                await asyncio.sleep(STEP)
+        async with asyncio.timeout(60), self._changed:
+            await self._changed.wait_for(lambda: self.device.played_seconds >= seconds)
 
     async def live(self) -> None:
         spoken = np.tile(SPOKEN, FRAMES)[: 16 * self.device.frame_ms]
@@ -122,6 +122,8 @@ class Room:
                     self._said.set()
             while self.device.outbox:
                 self._inbox.put_nowait(self.device.outbox.pop(0))
+            async with self._changed:
+                self._changed.notify_all()
             await asyncio.sleep(STEP)
 
     def of(self, *kinds: type[Event]) -> list[Event]:

@@ -10,17 +10,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.xiaozhi_device import Device
-from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
-from voiceagent.settings import Settings
+from voiceagent.audio.pcm import silence
 
 STEP = 0.02
 DEADLINE = 30.0
 MAC = "a0:b1:c2:d3:e4:f5"
-
-
-class WithXiaozhi(Settings):
-    xiaozhi: XiaozhiSection = XiaozhiSection()
 
 
 class Speaker:
@@ -36,13 +30,6 @@ class Speaker:
     @property
     def now(self) -> float:
         return asyncio.get_running_loop().time() - self._start
-
-    def say(self, pcm: Pcm) -> None:
-        """24 kHz, as the tests' voices are."""
-        from voiceagent.audio.resample import Resampler
-
-        narrow = Resampler(24_000, 16_000, "quality")
-        self.microphone = np.concatenate((self.microphone, narrow.push(pcm), narrow.flush()))
 
     async def until(self, what: str, count: int = 1) -> None:
         """Wait until it was told this (`tts.stop`, `stt`) so often."""

@@ -102,6 +102,14 @@ def talk(context: typer.Context) -> None:
 
 
 @app.command()
+def devices() -> None:
+    """List microphones and loudspeakers, as `talk --input` and `--output` name them."""
+    from voiceagent_client.cli import main as client_main
+
+    raise typer.Exit(client_main(["--list-devices"]))
+
+
+@app.command()
 def doctor(config: ConfigOption = None) -> None:
     """Say what is installed, what is missing, and the command that mends it."""
     from voiceagent.doctor import report, show

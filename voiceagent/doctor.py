@@ -138,7 +138,9 @@ def _sound() -> Check:
         sounddevice = importlib.import_module("sounddevice")
         devices = [dict(device) for device in sounddevice.query_devices()]
     except ImportError:
-        return Check(what, "warning", "the package sounddevice is missing", "pip install sounddevice")
+        return Check(
+            what, "warning", "the package sounddevice is missing", "pip install 'voiceagent-client[sound,aec]'"
+        )
     except OSError:
         mend = "Debian, Ubuntu: sudo apt install libportaudio2; macOS: brew install portaudio"
         return Check(what, "warning", "PortAudio is missing (only needed to talk at this machine)", mend)

@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from voiceagent.errors import ConfigError
+from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
 from voiceagent.section import Milliseconds, Seconds, Section
 from voiceagent.server.calls_settings import TelephoneSection
 from voiceagent.turn.interrupt_settings import InterruptSettings
@@ -110,10 +111,12 @@ class FillerSection(Section):
 
 
 class PlayoutSection(Section):
-    """`lead_ms`: how much audio the client is given ahead of what it plays."""
+    """`lead_ms`: how much audio the client is given ahead of what it plays. `held_back_ms`: how late a client that does
+    not report its position is thought to play (its own buffer and its loudspeaker's), for what was heard of a reply."""
 
     lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
     frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
+    held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
 
 
 class MemorySection(Section):
@@ -180,6 +183,7 @@ class Settings(BaseSettings):
     filler: FillerSection = FillerSection()
     playout: PlayoutSection = PlayoutSection()
     memory: MemorySection = MemorySection()
+    xiaozhi: XiaozhiSection = XiaozhiSection()
     deadlines: DeadlineSection = DeadlineSection()
     limits: LimitSection = LimitSection()
     telephone: TelephoneSection = TelephoneSection()

@@ -8,9 +8,11 @@ class Playout:
     The clock is exact for a client that starts to play at once; a client that reports its position is more exact still.
     """
 
-    def __init__(self, lead: float) -> None:
-        """`lead`: seconds of audio the client may have ahead of what it plays."""
+    def __init__(self, lead: float, held_back: float = 0.0) -> None:
+        """`lead`: seconds of audio the client may have ahead of what it plays. `held_back`: how much later than it
+        could a client that reports nothing is thought to play."""
         self.lead = lead
+        self.held_back = held_back
         self.sent = 0.0
         self.gaps = 0
         """How often the client ran dry in the middle of a reply."""

@@ -60,8 +60,8 @@ class Talk:
         self._user_speaks = False
         self._closing = False
         """The talk ends once the latest reply was played."""
-        self._failed = False
-        """The device is to be shown that something went wrong."""
+        self._wrong = ""
+        """What the device is to be shown once it is silent."""
         self._packets_seen = 0
 
     def begin(self) -> list[Action]:
@@ -99,7 +99,8 @@ class Talk:
             greet = [Ask(commands.CreateReply(words=greeting))] if manner == "greet" and greeting else []
             return [*self._interrupt(), *greet, self._await_words()]
         if len(text) > MAX_TEXT:
-            return [self._alert(self._phrases.too_long)]
+            self._wrong = self._phrases.too_long
+            return self._show()
         actions = self._interrupt()
         self._closing = words in self._exit_words
         return [
@@ -119,7 +120,7 @@ class Talk:
 
     def _interrupt(self) -> list[Action]:
         """The user has the floor, by other means than the voice."""
-        self._silenced, self._reply_id = self._reply_id, ""
+        self._silenced, self._reply_id = self._reply_id or self._silenced, ""
         self._user_speaks = self._closing = False
         self._calls.abandon()
         return [*self._silence(), Ask(commands.Interrupt()), Ask(commands.ClearAudio())]
@@ -168,7 +169,8 @@ class Talk:
         told: list[Frame | Action] = []
         if self._speech.speaking and self._speech.reply_id == event.reply_id:
             told += self._silence() if event.status == "cancelled" else self._speech.fill()
-        self._failed = self._failed or event.status == "failed"
+        if event.status == "failed":
+            self._wrong = self._phrases.failed
         if self._calls.done(event.reply_id, cancelled=event.status == "cancelled"):
             told.append(Ask(commands.CreateReply()))
         return told
@@ -197,13 +199,17 @@ class Talk:
 
     def _rest(self) -> list[Action]:
         """The device has played what there was."""
-        actions = [*self._speech.stop(), Wake("watchdog", None)]
-        if self._failed:  # not before: it makes a sound
-            actions.append(self._alert(self._phrases.failed))
-            self._failed = False
+        actions = [*self._speech.stop(), Wake("watchdog", None), *self._show()]
         if self._closing:
             return [*actions, Close(1000, "the conversation is over")]
         return [*actions, self._await_words()]
+
+    def _show(self) -> list[Action]:
+        """Tell what went wrong, but not while the device speaks: an alert makes a sound."""
+        if not self._wrong or self._speech.speaking:
+            return []
+        wrong, self._wrong = self._wrong, ""
+        return [self._alert(wrong)]
 
     def _watch(self) -> list[Action]:
         if self._speech.packets == self._packets_seen:

@@ -34,7 +34,7 @@ LATELY_CHARS = 100
 class Agent:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
-        self._playout = Playout(self._lead)
+        self._playout = Playout(self._lead, talk.shared.settings.playout.held_back_ms / 1000)
         self._reference = Reference()
         self._spoken: OrderedDict[str, SpokenText] = OrderedDict()
         self._replies: list[Reply] = []  # the last is the current one; one before it may still be being played
@@ -212,14 +212,15 @@ class Agent:
         moment = now()
         if self._playout.remaining(moment) == 0.0:
             return None
-        return self._reference.played(self._playout.played(moment), samples)
+        lag = self.current.lag if self.current is not None else 0.0
+        return self._reference.played(self._playout.played(moment) - lag, samples)
 
     @property
     def lately_said(self) -> str:
         """What the current reply has said in the last few seconds."""
         if self.current is None:
             return ""
-        return self.current.spoken.heard(self.current.heard_seconds)[-LATELY_CHARS:]
+        return self.current.spoken.heard(self.current.sounded_seconds)[-LATELY_CHARS:]
 
     def playing_reported(self, item_id: str, audio_ms: int) -> None:
         """The client has played so much of a reply by now, and goes on. What it reports of one that is over comes too

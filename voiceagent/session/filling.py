@@ -1,5 +1,7 @@
 """What is said to fill a silence of the agent's: in the talk's language and voice, never the same twice in a row."""
 
+import asyncio
+
 from voiceagent.session.phrases import Fillers, Manner, Phrase
 from voiceagent.session.talk import Talk
 
@@ -8,6 +10,7 @@ class Filling:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
         self._latest = ""
+        self._preparing: asyncio.Task[None] | None = None
 
     @property
     def after(self) -> float | None:
@@ -16,10 +19,12 @@ class Filling:
         return after_ms / 1000 if after_ms and self._talk.shared.fillers is not None else None
 
     def prepare(self) -> None:
-        """Have the phrases ready by the time one is wanted."""
+        """Have the phrases ready by the time one is wanted. Those of an earlier voice are given up."""
         fillers = self._talk.shared.fillers
         if fillers is not None and (self.after is not None or self._talk.shared.toolbox):
-            self._talk.tasks.create_task(fillers.prepare(self._manner(fillers)), name="fillers")
+            if self._preparing is not None:
+                self._preparing.cancel()
+            self._preparing = self._talk.tasks.create_task(fillers.prepare(self._manner(fillers)), name="fillers")
 
     def next(self) -> Phrase | None:
         """What to say now; None where nothing is ready."""

@@ -48,6 +48,11 @@ class Floor:
         self._interrupter.release()
 
     @property
+    def faint(self) -> bool:
+        """Whether what is heard now is surely not the user, by its level."""
+        return self._interrupter.faint
+
+    @property
     def narrowband(self) -> bool:
         """Whether the microphone is a telephone's, which has no low tones to know a near voice by."""
         return self._interrupter.narrowband

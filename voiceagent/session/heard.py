@@ -69,6 +69,8 @@ class SpokenText:
 
     def heard(self, seconds: float) -> str:
         """The text whose audio lies before this position; a word counts once HEARD_SHARE of it was played."""
+        if seconds == float("inf"):
+            return self.text.rstrip()
         parts: list[str] = []
         for clause in self._clauses:
             if clause.complete and seconds >= clause.end:

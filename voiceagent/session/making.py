@@ -11,6 +11,7 @@ from voiceagent.audio.resample import Resampler
 from voiceagent.errors import EngineError, Stage
 from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, TextDelta, Thinking, ToolCall
 from voiceagent.session.clock import now
+from voiceagent.session.heard import SpokenText
 from voiceagent.session.plan import ReplyPlan
 from voiceagent.session.timeline import Timeline
 from voiceagent.settings import DeadlineSection
@@ -31,9 +32,6 @@ class Sound:
     """A piece of the current clause's audio at the plan's rate."""
 
     pcm: Pcm
-    words: tuple[WordTiming, ...] = ()
-    last: bool = False
-    """Nothing more of this clause comes."""
 
 
 Thought = Clause | ToolCall | Completed | EngineError
@@ -52,9 +50,11 @@ class Maker:
         tts: TtsEngine,
         deadlines: DeadlineSection,
         timeline: Timeline,
+        spoken: SpokenText,
         thinks: Callable[[str], None],
     ) -> None:
-        """`thinks` is told what the model shows of its reasoning."""
+        """`spoken` is told of every clause and its audio as they are made, so that it is known how long a clause's
+        words last before they are played. `thinks` is told what the model shows of its reasoning."""
         self.tokens = 0
         """Pieces of text the model has sent."""
         self.steps: asyncio.Queue[Step] = asyncio.Queue(PIECES_AHEAD)
@@ -63,6 +63,7 @@ class Maker:
         self._llm, self._tts = llm, tts
         self._deadlines = deadlines
         self._timeline = timeline
+        self._spoken = spoken
         self._thinks = thinks
         self._splitter = ClauseSplitter()
 
@@ -76,8 +77,11 @@ class Maker:
         return workers
 
     async def _recite(self, text: str, pcm: Pcm) -> None:
-        for step in (Clause(text, ""), Sound(pcm, last=True), Completed()):
-            await self.steps.put(step)
+        self._spoken.begin(text)
+        await self.steps.put(Clause(text, ""))
+        await self._sound(pcm)
+        self._spoken.finish()
+        await self.steps.put(Completed())
 
     # -- the model --------------------------------------------------------------------------------------------------
 
@@ -134,6 +138,8 @@ class Maker:
     async def _voice(self) -> None:
         while True:
             step = await self._clauses.get()
+            if isinstance(step, Clause):
+                self._spoken.begin(step.text)
             await self.steps.put(step)
             match step:
                 case Clause(spoken=spoken) if spoken:
@@ -151,8 +157,13 @@ class Maker:
         resampler = Resampler(self._tts.sample_rate, plan.rate, latency="quality")
         async with aclosing(within(self._tts.speak(request), seconds, seconds, stage="tts")) as pieces:
             async for audio in pieces:
-                await self.steps.put(Sound(resampler.push(audio.pcm), audio.words))
-        await self.steps.put(Sound(resampler.flush(), last=True))
+                await self._sound(resampler.push(audio.pcm), audio.words)
+        await self._sound(resampler.flush())
+        self._spoken.finish()
+
+    async def _sound(self, pcm: Pcm, words: tuple[WordTiming, ...] = ()) -> None:
+        self._spoken.extend(pcm, self._plan.rate, words)
+        await self.steps.put(Sound(pcm))
 
 
 async def recited(words: str) -> AsyncGenerator[LlmEvent, None]:

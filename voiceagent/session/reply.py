@@ -68,13 +68,15 @@ class Reply:
         self._released = asyncio.Event()
         self._thoughts = ""
         self._called: list[ToolCall] = []
-        self._sender = Sender(plan, playout=playout, timeline=self.timeline, host=host)
+        self.spoken = SpokenText()
+        self._sender = Sender(plan, playout=playout, timeline=self.timeline, spoken=self.spoken, host=host)
         self._maker = Maker(
             plan,
             llm=engines.llm,
             tts=engines.tts,
             deadlines=deadlines,
             timeline=self.timeline,
+            spoken=self.spoken,
             thinks=self._thinks,
         )
         self._task: asyncio.Task[None] | None = None
@@ -151,12 +153,18 @@ class Reply:
         return self._sender.played()
 
     @property
-    def paused(self) -> bool:
-        return self._sender.paused
+    def lag(self) -> float:
+        """Seconds by which the client plays later than the playout clock thinks, by its reports."""
+        return self._sender.lag
 
     @property
-    def spoken(self) -> SpokenText:
-        return self._sender.spoken
+    def sounded_seconds(self) -> float:
+        """The same by the clock alone, for a client that holds nothing back."""
+        return self._sender.by_clock()
+
+    @property
+    def paused(self) -> bool:
+        return self._sender.paused
 
     @property
     def tokens(self) -> int:
@@ -185,7 +193,7 @@ class Reply:
                 case Clause():
                     self._sender.begin(step)
                 case Sound():
-                    await self._sender.sound(step)
+                    await self._sender.send(step.pcm)
                 case ToolCall():
                     self._called.append(step)
                 case Completed():

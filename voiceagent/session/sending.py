@@ -9,7 +9,6 @@ from voiceagent.session.clock import now
 from voiceagent.session.events import ReplyAudio, ReplyItemAdded, ReplyText
 from voiceagent.session.heard import SpokenText
 from voiceagent.session.items import Item, ItemStatus, Part
-from voiceagent.session.making import Sound
 from voiceagent.session.phrases import Phrase
 from voiceagent.session.plan import ReplyHost, ReplyPlan
 from voiceagent.session.timeline import Timeline
@@ -24,8 +23,10 @@ MOST_LAG = 2.0
 
 
 class Sender:
-    def __init__(self, plan: ReplyPlan, *, playout: Playout, timeline: Timeline, host: ReplyHost) -> None:
-        self.spoken = SpokenText()
+    def __init__(
+        self, plan: ReplyPlan, *, playout: Playout, timeline: Timeline, spoken: SpokenText, host: ReplyHost
+    ) -> None:
+        self._spoken = spoken
         self.item_added = False
         self.previous_item_id: str | None = None
         self.final_report: float | None = None
@@ -44,31 +45,27 @@ class Sender:
         """When the client has played what it was sent, by the clock."""
         self._unsaid = ""
         self._report: tuple[float, float] | None = None
-        self._lag = 0.0
+        self.lag = 0.0
         """Seconds by which the client plays later than that, by its reports."""
 
     # -- what comes down the line -----------------------------------------------------------------------------------
 
     def begin(self, clause: Clause) -> None:
         """A clause begins."""
+        if self._plan.modality == "text":
+            self._spoken.begin(clause.text)
         self._begin(clause.text)
         if not clause.spoken and self._plan.phrase is None:
             self.say()
 
-    async def sound(self, sound: Sound) -> None:
-        """More of the clause's audio."""
-        self.spoken.extend(sound.pcm, self._plan.rate, sound.words)
-        if sound.last:
-            self.spoken.finish()
-        await self._send(sound.pcm)
-
     async def phrase(self, phrase: Phrase, *, meanwhile: bool = False) -> None:
         """Something whose sound is ready. What is said `meanwhile` is not yet the answer."""
-        self._begin(phrase.text)
         pcm = phrase.at(self._plan.rate)
-        self.spoken.extend(pcm, self._plan.rate)
-        self.spoken.finish()
-        await self._send(pcm, meanwhile=meanwhile)
+        self._spoken.begin(phrase.text)
+        self._spoken.extend(pcm, self._plan.rate)
+        self._spoken.finish()
+        self._begin(phrase.text)
+        await self.send(pcm, meanwhile=meanwhile)
         self._fresh = True  # what comes next may be late
 
     def say(self) -> None:
@@ -102,7 +99,7 @@ class Sender:
     @property
     def left(self) -> float:
         """Seconds until the client has played all it was sent of this; another reply may follow in its buffer."""
-        return max(0.0, self._played_at + self._lag - now())
+        return max(0.0, self._played_at + self.lag - now())
 
     def flush(self) -> None:
         """The client is told to throw away what it has not played."""
@@ -118,7 +115,7 @@ class Sender:
     def report(self, seconds: float) -> None:
         """The client has played so much of it by now, and goes on."""
         self._report = (seconds, now())
-        self._lag = min(MOST_LAG, max(0.0, self._by_clock() - seconds))
+        self.lag = min(MOST_LAG, max(0.0, self.by_clock() - seconds))
 
     def played(self) -> float:
         """Seconds of it that the client has played: by its own report where there is one, else by the playout clock. A
@@ -128,13 +125,16 @@ class Sender:
         if self.final_report is not None:
             return self.final_report
         if self._report is not None:  # no client plays what it was not sent yet
-            return min(self._by_report(), max(self._by_clock(), self._report[0]))
-        return self._by_clock()
+            return min(self._by_report(), max(self.by_clock(), self._report[0]))
+        if self.left < TICK:
+            return self._sent
+        return max(0.0, self.by_clock() - self._playout.held_back)
 
     def item(self, text: str, status: ItemStatus) -> Item:
         return Item(self._plan.item_id, "assistant", (Part(self._plan.modality, text),), status)
 
-    def _by_clock(self) -> float:
+    def by_clock(self) -> float:
+        """Seconds of it that a client has played which holds nothing back."""
         return min(self._sent, max(0.0, self._playout.played(now()) - (self._start or 0.0)))
 
     def _by_report(self) -> float:
@@ -151,10 +151,10 @@ class Sender:
             item = Item(self._plan.item_id, "assistant", (), "in_progress")
             self.previous_item_id = self._host.reply_item_added(item, stored=self._plan.stored)
             self._host.emit(ReplyItemAdded(self._plan.reply_id, item, self.previous_item_id))
-        self.spoken.begin(text)
         self._unsaid += text
 
-    async def _send(self, pcm: Pcm, *, meanwhile: bool = False) -> None:
+    async def send(self, pcm: Pcm, *, meanwhile: bool = False) -> None:
+        """More of the clause's audio, at the pace at which it is played."""
         for start in range(0, len(pcm), self._plan.frame):
             await self._turn_to_send()
             frame = pcm[start : start + self._plan.frame]

@@ -63,7 +63,7 @@ class Turns:
         self._pausing = False
         if self._talk.options.turn is None:
             utterance.confirmed = True
-        elif not self._agent.busy or not self._may_interrupt:
+        elif self._floor_is_free:
             self._take_floor(utterance)
 
     def microphone(self, rate: int) -> None:
@@ -79,7 +79,7 @@ class Turns:
             self._pausing = False
             utterance.goes_on()
             self.discard()
-        if not utterance.confirmed and (not self._agent.busy or not self._may_interrupt):  # that has changed meanwhile
+        if not utterance.confirmed and self._floor_is_free:  # that has changed meanwhile
             self._take_floor(utterance)
 
     def voice_paused(self, utterance: Utterance) -> None:
@@ -121,6 +121,14 @@ class Turns:
         self.discard()
         self._floor.release()
         self._agent.stop("turn_detected")
+
+    @property
+    def _floor_is_free(self) -> bool:
+        """Whether a voice has the floor at once. While an answer is still to come, somebody in the background has it
+        not."""
+        if self._agent.busy and self._may_interrupt:
+            return False
+        return not (self.understanding and self._floor.faint)
 
     @property
     def _may_interrupt(self) -> bool:

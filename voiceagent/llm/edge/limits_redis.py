@@ -53,7 +53,7 @@ return {tostring(wait), tostring(level[1]), tostring(level[2])}
 class Script(Protocol):
     """A script that Redis knows, as its client gives it."""
 
-    async def __call__(self, keys: Sequence[str], args: Sequence[float]) -> object: ...
+    async def __call__(self, keys: Sequence[str], args: Sequence[str | float]) -> object: ...
 
 
 def connect(address: SecretStr) -> Redis:

@@ -1,7 +1,7 @@
 """What the model may cost: prices, budgets, and the clock they go by."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -64,6 +64,14 @@ class Price:
     input: float = 0.0
     output: float = 0.0
     cached: float | None = None
+
+    @classmethod
+    def dearest(cls, prices: Iterable["Price"]) -> "Price":
+        """A price that none of these exceeds."""
+        known = list(prices)
+        return cls(
+            max((price.input for price in known), default=0.0), max((price.output for price in known), default=0.0)
+        )
 
     def most(self, request: LlmRequest, usual_answer: int = ANSWER_TOKENS) -> int:
         """What the request may cost by estimate, in nanos."""

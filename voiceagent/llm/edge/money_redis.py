@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 from uuid import uuid4
 
 from pydantic import SecretStr
@@ -13,7 +12,7 @@ from redis.exceptions import RedisError
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import Caller
-from voiceagent.llm.edge.limits_redis import Presence, connect
+from voiceagent.llm.edge.limits_redis import Presence, Script, connect
 from voiceagent.llm.edge.money import PeriodClock
 from voiceagent.llm.edge.money_ledger import Account, Books, Kind, Reservation, budgets, entries
 
@@ -39,10 +38,6 @@ end
 if (tonumber(redis.call('GET', KEYS[2])) or 0) < tonumber(ARGV[2]) then redis.call('SET', KEYS[2], ARGV[2]) end
 return 1
 """
-
-
-class Script(Protocol):
-    async def __call__(self, keys: Sequence[str], args: Sequence[str | float]) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)

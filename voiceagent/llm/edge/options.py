@@ -12,8 +12,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class EndpointOptions(BaseModel):
-    """One endpoint. `dialect` is an LLM engine's name (`openai`, `azure`, `anthropic`, `gemini`, `embedded` …) and every
-    key that is not listed here is that engine's own option.
+    """One endpoint. `dialect` is an LLM engine's name (`openai`, `anthropic`, `gemini`, `embedded` …) or `azure`, and
+    every key that is not listed here is that engine's own option.
 
     `weight` shares the requests among endpoints that are equally good; 0 keeps one for the time when no other answers.
     Prices are per million tokens, in any one currency; cached tokens cost as much as others unless `price_cached`
@@ -102,7 +102,7 @@ class HedgeSection(Section):
     on: bool = True
     share: Share = 0.1
     least_ms: Milliseconds = 30
-    most_medians: Annotated[float, Field(ge=1)] = 2.5
+    most_medians: Annotated[float, Field(ge=1)] = 2.0
 
 
 class BreakerSection(Section):

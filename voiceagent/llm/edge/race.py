@@ -96,7 +96,7 @@ class Race:
 
     async def _something(self) -> None:
         """Wait for a first event, a failure, or the time for a second request."""
-        due = min((runner.hedge_at for runner in self._running if runner.hedge_at is not None), default=None)
+        due = self._running[0].hedge_at if len(self._running) == 1 else None
         try:
             async with asyncio.timeout_at(due):
                 await self._wake.wait()
@@ -109,11 +109,12 @@ class Race:
         for runner in list(self._running):
             if not runner.first.done():
                 continue
-            error = runner.first.exception()
+            error = _closed() if runner.first.cancelled() else runner.first.exception()
             if error is None:
                 self._settle(runner)
                 return runner.attempt, runner.first.result()
             self._leave(runner)
+            runner.attempt.give_up()  # where it has not ended by itself
             if not isinstance(error, EngineError):
                 raise error
             self._error = error
@@ -159,6 +160,10 @@ class Race:
 
     def _woken(self, _: asyncio.Task[LlmEvent]) -> None:
         self._wake.set()
+
+
+def _closed() -> EngineError:
+    return EngineError("llm", "unavailable", "the language models were closed")
 
 
 async def _hang_up(runner: _Runner) -> None:

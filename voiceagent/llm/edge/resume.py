@@ -56,8 +56,7 @@ def continuation(request: LlmRequest, said: str, mode: Mode) -> LlmRequest:
         return request
     if mode == "prefix":  # a space at the end is refused by some servers, and makes others split the next word badly
         return replace(request, messages=(*request.messages, Message("assistant", said.rstrip())))
-    chinese = any(_within(char, _HAN) for char in said) and not any("\u3040" <= char <= "\u30ff" for char in said)
-    instruction = (INSTRUCTION_ZH if chinese else INSTRUCTION).format(anchor=anchor(said))
+    instruction = (INSTRUCTION_ZH if _chinese(said) else INSTRUCTION).format(anchor=anchor(said))
     return replace(request, messages=(*request.messages, Message("assistant", said), Message("user", instruction)))
 
 
@@ -218,8 +217,15 @@ def _space_between(said: str, rest: str) -> bool:
     return not wide and not _unspaced(last) and unicodedata.category(last) not in ("Ps", "Pi")
 
 
+def _chinese(text: str) -> bool:
+    """Rather than Japanese, which has kana between its Han."""
+    if text.isascii() or any("\u3040" <= char <= "\u30ff" for char in text):
+        return False
+    return any(_within(char, _HAN) for char in text)
+
+
 def _unspaced(char: str) -> bool:
-    return _within(char, _UNSPACED)
+    return not char.isascii() and _within(char, _UNSPACED)
 
 
 def _within(char: str, ranges: tuple[tuple[int, int], ...]) -> bool:

@@ -57,9 +57,9 @@ class RouteOptions(Section):
 
     `matches` is searched for in the user's last words, in any case. Words are counted as Latin words, of Chinese two
     characters each. `languages` are those of the user's last words if their script tells ("zh", "ja", "ko", "ru" …),
-    else the caller's, else "en". `tools`: the model has tools to call, or none. `hours` and `days` are those of the zone, where
-    hours past midnight belong to the day they fall on. `turns` counts the user's turns, from 1. `results`: the model is to go on after the
-    results of tools, or not."""
+    else the caller's, else "en". `tools`: the model has tools to call, or none. `results`: it is to go on after the
+    results of tools, or not. `hours` ("22:00-06:00") and `days` are those of the `zone`; an hour past midnight belongs
+    to the day it falls on. Turns are the user's, counted from 1."""
 
     name: Name
     to: Names = ()
@@ -79,8 +79,10 @@ class RouteOptions(Section):
 
     @model_validator(mode="after")
     def _some_are_left(self) -> Self:
-        bounds = (("words", self.min_words, self.max_words), ("turn", self.min_turn, self.max_turn))
-        for what, least, most in bounds:
+        for what, least, most in (
+            ("words", self.min_words, self.max_words),
+            ("turn", self.min_turn, self.max_turn),
+        ):
             if most is not None and most < least:
                 raise ValueError(f"max_{what} is less than min_{what}")
         return self

@@ -3,7 +3,6 @@ begin with. For each vendor `/<vendor>` is the stream, `/<vendor>/voice` answers
 `/<vendor>/transfer` dials somebody; all but Exotel, which has no such pages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.requests import HTTPConnection, Request
@@ -11,7 +10,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from voiceagent.protocols.telephone_call import CallOptions
 from voiceagent.protocols.telephone_dialects import DIALECTS, Dialect
 from voiceagent.protocols.telephone_stream import TelephoneStream
 from voiceagent.server import calls_settings
@@ -24,25 +22,14 @@ from voiceagent.server.doors.telephone_auth import (
     addresses,
     knows,
     plivo_signed,
-    presented,
     signalwire_signed,
     twilio_signed,
 )
+from voiceagent.server.doors.telephone_guests import Guest, body_of, call_options, guest_of
 from voiceagent.server.host import Door, Host, Visitor, answering
 
-MOST_BODY = 64 * 1024
-"""Bytes of a webhook: a form of a few dozen fields."""
 SUBPROTOCOLS = ("audio.jambonz.org", "audio.drachtio.org")
 """Those that a vendor insists on."""
-FORBIDDEN = Denied(403, "not_the_vendor", "the signature or the token is missing or wrong")
-
-
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """Whose call it is, and the secret that its stream's path must hold, if any."""
-
-    tenant: str
-    key: str = ""
 
 
 class VendorDoor:
@@ -73,21 +60,8 @@ class VendorDoor:
         host.admission.check_origin(websocket.headers.get("origin"))
         guest = self._identify(websocket, "GET", (), b"")
         control = control_for(self._section, settings.control_seconds, lambda: protocol.call, self._dial_page)
-        options = CallOptions(
-            session=host.defaults(),
-            greeting=settings.greeting,
-            lead_ms=settings.lead_ms,
-            tools=settings.tools,
-            destinations=settings.destinations,
-            any_destination=settings.any_destination,
-            controlled=control is not None,
-            controls_digits=control is not None and self._dialect.vendor == "telnyx",
-            closes_to=settings.destinations.get(settings.dial_after, ""),
-            key_end=settings.key_end,
-            key_seconds=settings.key_seconds,
-            key_count=settings.key_count,
-            key_words=settings.key_words,
-        )
+        digits = control is not None and self._dialect.vendor == "telnyx"
+        options = call_options(host, controlled=control is not None, controls_digits=digits)
         protocol = TelephoneStream(self._dialect, options)
         offered: list[str] = websocket.scope["subprotocols"]
         subprotocol = next((name for name in SUBPROTOCOLS if name in offered), None)
@@ -119,7 +93,7 @@ class VendorDoor:
 
     async def _open(self, request: Request) -> tuple[Guest, Params]:
         """Read and check a request. Raises Denied."""
-        body = await _body(request)
+        body = await body_of(request)
         is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
         try:
             form = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=200) if is_form else []
@@ -145,22 +119,9 @@ class VendorDoor:
     # -- who it is --------------------------------------------------------------------------------------------------
 
     def _identify(self, connection: HTTPConnection, method: str, params: Params, body: bytes) -> Guest:
-        """By the vendor's own signature or token, or our secret for it; where none of these is configured, by an API
-        key like everybody else. Raises Denied."""
-        section, keys = self._section, presented(connection)
-        checks = [knows(section.secret, keys), self._signed(connection, method, params, body)]
-        if True in checks:
-            return Guest(self._dialect.vendor, section.secret.get_secret_value() if section.secret else "")
-        if False in checks:
-            raise FORBIDDEN
-        if not self._host.settings.limits.api_keys:
-            return Guest(self._dialect.vendor)
-        for key in keys:
-            try:
-                return Guest(self._host.admission.identify(f"Bearer {key}", []), key)
-            except Denied:
-                continue
-        raise FORBIDDEN
+        """Raises Denied."""
+        signed = self._signed(connection, method, params, body)
+        return guest_of(self._host, self._dialect.vendor, self._section, connection, signed)
 
     def _signed(self, connection: HTTPConnection, method: str, params: Params, body: bytes) -> bool | None:
         """Whether the vendor signed it; None where no key for that is configured."""
@@ -191,16 +152,6 @@ def door(host: Host) -> Door:
     }
     doors: Sequence[VendorDoor] = [VendorDoor(host, DIALECTS[vendor], section) for vendor, section in sections.items()]
     return Door(routes=[route for one in doors for route in one.routes()])
-
-
-async def _body(request: Request) -> bytes:
-    """Raises Denied for more than any webhook has."""
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MOST_BODY:
-            raise Denied(413, "too_large", "the request is too large")
-    return body
 
 
 def _xml(text: str) -> Response:

@@ -3,6 +3,7 @@
 A device knows neither from itself: OTA tells it the one, and the WebSocket the other. See `docs/protocols/xiaozhi.md`.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from starlette.websockets import WebSocket
 
 from voiceagent.protocols.xiaozhi import XiaozhiProtocol
 from voiceagent.protocols.xiaozhi_mcp import ToolCache, Vision
-from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
 from voiceagent.protocols.xiaozhi_wire import Version
 from voiceagent.server.admission import Denied
 from voiceagent.server.host import Door, Host, Visitor
@@ -25,6 +25,8 @@ MAX_ID = 128
 """Characters of a device's id."""
 MAX_PHOTO = 4 * 1024 * 1024
 """Bytes of an upload; a device's JPEG has some 100 kB."""
+UPLOAD_SECONDS = 15.0
+"""How long an upload may take."""
 NO_VISION = {"success": False, "message": "This server has no model that can look at pictures."}
 VERSIONS: Mapping[str, Version] = {"1": 1, "2": 2, "3": 3}
 _CONTROL = re.compile(r"[\x00-\x20\x7f/]")
@@ -38,8 +40,7 @@ def check_token(host: Host, device_id: str, token: str) -> str:
 class XiaozhiDoor:
     def __init__(self, host: Host) -> None:
         self._host = host
-        section = getattr(host.settings, "xiaozhi", None)
-        self._section = section if isinstance(section, XiaozhiSection) else XiaozhiSection()
+        self._section = host.settings.xiaozhi
         self._cache = ToolCache()
         self._photographers: set[str] = set()
         """Tokens of the devices that are connected."""
@@ -99,9 +100,10 @@ class XiaozhiDoor:
         if bare(request.headers.get("authorization", "")) not in self._photographers:
             return JSONResponse({"success": False, "message": "The token is wrong."}, 401)
         try:
-            size = await length(request.stream())
-        except ClientDisconnect:
-            return Response(status_code=400)
+            async with asyncio.timeout(UPLOAD_SECONDS):
+                size = await length(request.stream())
+        except (ClientDisconnect, TimeoutError):
+            return Response(status_code=408)
         if size > MAX_PHOTO:
             return JSONResponse({"success": False, "message": "The picture is too large."}, 413)
         return JSONResponse(NO_VISION)

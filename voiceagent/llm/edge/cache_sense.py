@@ -1,0 +1,82 @@
+"""What a short question asks, in a form that is the same however it is asked: the built-in meaning.
+
+It knows how questions are put in English and Chinese, and some synonyms; everything else must be the same word. So it
+finds fewer paraphrases than a model of meaning would, but two questions that differ in any word of weight, a number, a
+negation or a direction never are the same to it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from voiceagent.llm.edge.cache_sense_chinese import chinese, has_chinese
+from voiceagent.llm.edge.cache_sense_english import english
+from voiceagent.llm.edge.cache_text import normalised
+
+Kind = Literal["what", "who", "when", "where", "why", "how", "many", "much", "long", "often", "yes", "can", "should"]
+NEGATIONS = frozenset(["not", "never", "no", "without", "none", "neither", "nor", "不", "没", "别", "未", "无", "勿"])
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """`kind` is what is asked for. `words` are those of weight in their common form, in the order of the text; names
+    of directions are joined to their word ("from:london"). `numbers` are in the order of the text and among the words."""
+
+    kind: str
+    words: tuple[str, ...]
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return tuple(word for word in self.words if any(char.isdecimal() for char in word))
+
+    @property
+    def negations(self) -> int:
+        return sum(word in NEGATIONS or word.startswith("without:") for word in self.words)
+
+
+def sense_of(text: str) -> Sense:
+    plain = normalised(text)
+    kind, words = chinese(plain) if has_chinese(plain) else english(plain)
+    return Sense(kind, tuple(words))
+
+
+def same(one: Sense, other: Sense) -> bool:
+    """Whether both ask the same: the same kind of question, the same words, and nothing that changed its place around
+    a third word, as who hires whom does."""
+    if one.kind != other.kind or not one.words or one.numbers != other.numbers:
+        return False
+    return Counter(one.words) == Counter(other.words) and not swapped(one, other)
+
+
+def agree(one: Sense, other: Sense) -> bool:
+    """Whether nothing speaks against two questions meaning the same that a model of meaning holds to be alike. Such
+    models hardly see numbers, negations, directions and what is asked for."""
+    return (
+        one.kind == other.kind
+        and one.numbers == other.numbers
+        and one.negations == other.negations
+        and _directions(one) == _directions(other)
+        and not swapped(one, other)
+        and not _opposed(one, other)
+    )
+
+
+def swapped(one: Sense, other: Sense) -> bool:
+    """Whether two words they share stand in another order, with a third one between them in both."""
+    places = [_places(sense) for sense in (one, other)]
+    shared = [word for word in places[0] if word in places[1]]
+    here, there = places
+    if one.kind == "who" and shared != sorted(shared, key=there.__getitem__):
+        return True
+    for first in shared:
+        for second in shared:
+            if here[first] < here[second] and there[first] > there[second]:
+                between = {word for word in shared if here[first] < here[word] < here[second]}
+                if any(there[second] < there[word] < there[first] for word in between):
+                    return True
+    return False
+
+
+def _places(sense: Sense) -> dict[str, int]:
+    """Words by their place; of a word that comes twice the later one."""
+    return {word: place for place, word in enumerate(sense.words)}

@@ -1,0 +1,104 @@
+"""FreeSWITCH's mod_audio_stream: linear audio comes in binary messages, ours leaves as JSON."""
+
+import base64
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from voiceagent.audio.pcm import Pcm, from_bytes, to_bytes
+from voiceagent.protocols.base import Frame, HangUp, Transfer
+from voiceagent.protocols.telephone_audio import LineFormat
+from voiceagent.protocols.telephone_call import Call, parameters_of, text_of
+from voiceagent.protocols.telephone_peer import Read
+from voiceagent.protocols.telephone_wire import Heard, Incoming, Malformed, Pressed, Started
+
+RATES = frozenset((8000, 16_000, 24_000, 32_000, 48_000))
+MESSAGE_MS = 100
+"""The community's build writes a file for each message: few and not too short."""
+
+_OBJECT: msgspec.json.Decoder[dict[str, object]] = msgspec.json.Decoder(dict[str, object])
+
+
+class FreeSwitchPeer:
+    """The module tells neither its rate nor who calls: that is in the URL's `query` (`rate=16000&channels=2&uuid=…`), or
+    in the metadata, a JSON object that may come before the audio. Of two channels the first is the caller's. It plays
+    what it is sent by itself and knows no marks; nothing clears its queue, which therefore is kept short."""
+
+    has_marks = False
+    message_ms = MESSAGE_MS
+    grain_ms = 20
+    leave_seconds = 0.0
+    moves_calls = False
+
+    def __init__(self, query: Mapping[str, str], rate: int = 8000) -> None:
+        self._told = dict(query)
+        self._rate = rate
+        self._channels = 1
+        self._begun = False
+
+    def read(self, frame: Frame) -> Read:
+        if isinstance(frame, str):
+            return self._read_text(frame)
+        start: list[Incoming] = [] if self._begun else self._begin()
+        if self._channels == 2:
+            if len(frame) % 4:
+                raise Malformed(1007, "half a sample of audio")
+            frame = to_bytes(from_bytes(frame)[::2])
+        return [*start, Heard(frame)]
+
+    def _read_text(self, frame: str) -> Read:
+        """Metadata, then whatever the operator has it send: we know of keys."""
+        if not self._begun:
+            try:
+                told = _OBJECT.decode(frame)
+            except (ValueError, RecursionError):
+                self._told.setdefault("metadata", text_of(frame) or "")
+            else:
+                self._told |= parameters_of(told)
+            return self._begin()
+        try:
+            message = _OBJECT.decode(frame)
+        except (ValueError, RecursionError):
+            raise Malformed(1007, "the message is not valid") from None
+        if message.get("event") != "dtmf":
+            return []
+        return [Pressed((text_of(message.get("digit")) or "").upper())]
+
+    def _begin(self) -> list[Incoming]:
+        told = self._told
+        self._rate = _one_of(told.get("rate", ""), RATES, self._rate)
+        self._channels = _one_of(told.get("channels", ""), frozenset((1, 2)), 1)
+        self._begun = True
+        call = Call("freeswitch", told.get("uuid", ""), "", told.get("from", ""), told.get("to", ""), told)
+        return [Started(call, "", LineFormat("l16", self._rate))]
+
+    def audio(self, pcm: Pcm) -> Sequence[Frame]:
+        data = base64.b64encode(to_bytes(pcm)).decode()
+        return [
+            f'{{"type":"streamAudio","data":{{"audioDataType":"raw","sampleRate":{self._rate},"audioData":"{data}"}}}}'
+        ]
+
+    def mark(self, name: str) -> Frame:
+        raise NotImplementedError
+
+    def clear(self) -> Frame | None:
+        return None
+
+    def digits(self, digits: str) -> Frame | None:
+        return None
+
+    def leave(self, operation: HangUp | Transfer | None) -> Sequence[Frame]:
+        return []
+
+    def refuse(self, bad: Malformed) -> Sequence[Frame]:
+        return []
+
+
+def _one_of(told: str, allowed: frozenset[int], default: int) -> int:
+    """Raises Malformed for a number that is none of these."""
+    if not told:
+        return default
+    found = next((number for number in allowed if str(number) == told), None)
+    if found is None:
+        raise Malformed(1003, "this rate or number of channels is not supported")
+    return found

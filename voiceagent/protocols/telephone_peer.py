@@ -1,0 +1,213 @@
+"""A telephone call with whoever has a protocol all of his own: what is the same for all of these."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from voiceagent.audio.pcm import Pcm
+from voiceagent.errors import Refused
+from voiceagent.protocols.base import (
+    Action,
+    Close,
+    Control,
+    EndReason,
+    Frame,
+    HangUp,
+    Send,
+    Transfer,
+    Wake,
+)
+from voiceagent.protocols.telephone_audio import LineFormat
+from voiceagent.protocols.telephone_call import Call, CallOptions
+from voiceagent.protocols.telephone_speech import Line
+from voiceagent.protocols.telephone_stream import LONGEST_SECONDS, MOST_MALFORMED, START_SECONDS
+from voiceagent.protocols.telephone_talk import TelephoneTalk
+from voiceagent.protocols.telephone_wire import Heard, Incoming, Malformed, Played, Pressed, Started, Stopped
+from voiceagent.session.events import Event
+
+MOST_HELD = 2000
+"""Messages that wait while the other side's queue is full: more than a minute of speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The other side's queue takes no more for now, or (`full` False) does again."""
+
+    full: bool
+
+
+Read = Sequence[Incoming | Full | Frame]
+"""What a message tells; a Frame among it is the answer to it, sent at once."""
+
+
+class Peer(Line, Protocol):
+    """The other side of one call, in its own words. `message_ms` and `grain_ms`: see `Speech`; they are asked for once
+    the call has begun. `leave_seconds` is how long the other side may take to end the connection when it was told to; 0
+    where it need not be told. With `moves_calls` it hangs up and transfers by itself when we leave."""
+
+    message_ms: int
+    grain_ms: int
+    leave_seconds: float
+    moves_calls: bool
+
+    def read(self, frame: Frame) -> Read:
+        """Raises Malformed."""
+        ...
+
+    def leave(self, operation: HangUp | Transfer | None) -> Sequence[Frame]:
+        """Last words, and what is to become of the caller, where something was decided."""
+        ...
+
+    def refuse(self, bad: Malformed) -> Sequence[Frame]:
+        """Why the connection is closed, where there are words for that."""
+        ...
+
+
+class PeerCall:
+    """One call's connection, a `WireProtocol`. What is wrong is treated as in `TelephoneStream`."""
+
+    def __init__(self, peer: Peer, options: CallOptions) -> None:
+        self._peer = peer
+        self._options = options
+        self._talk: TelephoneTalk | None = None
+        self._format = LineFormat("l16")
+        self._malformed = 0
+        self._held: list[Frame] | None = None
+        """What waits until the other side's queue has room; None while it has."""
+        self._decided: HangUp | Transfer | None = None
+        self._leaving = False
+        self.call: Call | None = None
+        """Known once the call has begun."""
+
+    def start(self) -> list[Action]:
+        return [Wake("start", START_SECONDS)]
+
+    def receive(self, frame: Frame) -> list[Action]:
+        try:
+            return [action for one in self._peer.read(frame) for action in self._take(one)]
+        except Malformed as bad:
+            self._malformed += 1
+            if self._talk is None or self._malformed > MOST_MALFORMED:
+                return [*map(Send, self._peer.refuse(bad)), Close(bad.code, bad.reason)]
+            return []
+
+    def _take(self, incoming: Incoming | Full | Frame) -> list[Action]:
+        talk = self._talk
+        match incoming:
+            case str() | bytes():
+                return [Send(incoming)]
+            case Started():
+                return self._begin(incoming)
+            case Stopped():
+                return [Close(1000, "")]
+            case Full(full):
+                return self._fill() if full else self._drain()
+        if talk is None:
+            raise Malformed(1002, "the call has not begun")
+        if self._leaving:
+            return []
+        match incoming:
+            case Heard(audio, at_ms):
+                return talk.hear(self._decode(audio), at_ms)
+            case Pressed(key):
+                return self._sort(talk.key(key))
+            case Played(mark):
+                return self._sort(talk.played(mark))
+
+    def _begin(self, started: Started) -> list[Action]:
+        if self._talk is not None:
+            raise Malformed(1002, "the call has begun already")
+        peer, self._format, self.call = self._peer, started.format, started.call
+        self._talk = TelephoneTalk(
+            self._options,
+            peer,
+            started.call,
+            started.format.rate,
+            message_ms=peer.message_ms,
+            grain_ms=peer.grain_ms,
+        )
+        return [Wake("start", None), *self._talk.begin()]
+
+    def _decode(self, audio: bytes) -> Pcm:
+        if len(audio) > LONGEST_SECONDS * self._format.rate * self._format.sample_bytes:
+            raise Malformed(1009, "too much audio in one message")
+        if len(audio) % self._format.sample_bytes:
+            raise Malformed(1007, "half a sample of audio")
+        return self._format.decode(audio)
+
+    def encode(self, event: Event) -> Sequence[Frame | Action]:
+        if self._talk is None or self._leaving:
+            return []
+        passed: list[Frame | Action] = []
+        for told in self._talk.tell(event):
+            if isinstance(told, str | bytes):
+                passed += self._pass(told)
+            else:
+                passed += self._sort([told])
+        return passed
+
+    def wake(self, name: str) -> list[Action]:
+        if self._talk is None:
+            return [Close(1008, "no call has begun")]
+        if name == "leave":
+            return [Close(1000, "")]
+        return [] if self._leaving else self._sort(self._talk.wake(name))
+
+    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+        return [] if self._talk is None else self._sort(self._talk.controlled(ref, failure))
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def _sort(self, actions: Iterable[Action]) -> list[Action]:
+        """What the call wants done, in the other side's way."""
+        return [sorted_out for action in actions for sorted_out in self._in_its_way(action)]
+
+    def _in_its_way(self, action: Action) -> Sequence[Action]:
+        match action:
+            case Send(frame):
+                return [Send(passed) for passed in self._pass(frame)]
+            case Control(HangUp() | Transfer() as operation, ref) if self._peer.moves_calls:
+                self._decided = operation
+                return self.controlled(ref, None)
+            case Close(1000, _):
+                return self._leave(action)
+            case _:
+                return [action]
+
+    def _leave(self, close: Close) -> list[Action]:
+        if self._leaving:
+            return []
+        self._leaving = True
+        said = map(Send, self._peer.leave(self._decided))
+        return [*said, Wake("leave", self._peer.leave_seconds) if self._peer.leave_seconds else close]
+
+    def end(self, reason: EndReason) -> tuple[list[Frame], int]:
+        frames, code = TelephoneTalk.end(reason)
+        leaving = [] if self._talk is None or self._leaving else self._peer.leave(None)
+        return [*frames, *leaving], code
+
+    def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
+        """No telephone protocol has errors."""
+        return []
+
+    # -- the other side's queue -------------------------------------------------------------------------------------
+
+    def _pass(self, frame: Frame) -> list[Frame]:
+        """Send it, or hold it until there is room. Once the queue is cleared there is, and what was held is void."""
+        if self._held is None:
+            return [frame]
+        if frame == self._peer.clear():
+            self._held = None
+            return [frame]
+        if len(self._held) < MOST_HELD:
+            self._held.append(frame)
+        return []
+
+    def _fill(self) -> list[Action]:
+        if self._held is None:
+            self._held = []
+        return []
+
+    def _drain(self) -> list[Action]:
+        held, self._held = self._held or [], None
+        return [Send(frame) for frame in held]

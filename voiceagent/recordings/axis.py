@@ -1,0 +1,51 @@
+"""The time axis of a recording: the samples of the user's microphone."""
+
+from collections import deque
+
+GAP_SECONDS = 0.5
+"""How long the microphone may be silent before silence is put in for it: what the network held up comes sooner."""
+ANCHOR_SECONDS = 0.03
+"""By so much the two clocks may drift before that is noted."""
+ANCHORS = 256
+
+
+class Axis:
+    """Positions are samples at `rate` since the talk began. A client that sends its microphone all the time gives the
+    time; while it sends nothing the loop's clock goes on in its place. Times are seconds on that clock."""
+
+    def __init__(self, rate: int, started: float) -> None:
+        self.rate = rate
+        self.known = 0
+        """The user's samples so far, with the silence put in."""
+        self._arrived = started
+        self._anchors: deque[tuple[float, float]] = deque([(started, -started)], ANCHORS)
+
+    def user(self, now: float, samples: int) -> int:
+        """So many samples of the user's come; returns the position of the first."""
+        self.advance(now)
+        start = self.known
+        self.known += samples
+        self._arrived = now
+        ahead = self.known / self.rate - now
+        if abs(ahead - self._anchors[-1][1]) > ANCHOR_SECONDS:
+            self._anchors.append((now, ahead))
+        return start
+
+    def advance(self, now: float) -> None:
+        """Put in silence where the microphone has sent nothing for long."""
+        if now - self._arrived > GAP_SECONDS:
+            samples = int((now - self._arrived) * self.rate)
+            self.known += samples
+            self._arrived += samples / self.rate
+
+    def position(self, now: float) -> int:
+        """What the user hears now lies beside the samples that come now."""
+        return self.known + int(max(0.0, now - self._arrived) * self.rate)
+
+    def past(self, moment: float) -> int:
+        """The position at an earlier time; of one long ago only about."""
+        since, ahead = self._anchors[0]
+        for since, ahead in reversed(self._anchors):
+            if since <= moment:
+                break
+        return max(0, round((moment + ahead) * self.rate))
