@@ -1,4 +1,4 @@
-"""The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`."""
+"""The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`, `tools`."""
 
 import asyncio
 import functools
@@ -18,10 +18,12 @@ from voiceagent.errors import VoiceagentError
 from voiceagent.evaluation.cli import evaluate
 from voiceagent.memory.cli import app as memory_app
 from voiceagent.models.cli import app as models_app
+from voiceagent.tools.cli import app as tools_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models_app, name="models", help="The model files on this machine.")
 app.add_typer(memory_app, name="memory", help="What is remembered of users.")
+app.add_typer(tools_app, name="tools", help="What agents may call.")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The TOML file; the environment wins over it.")
@@ -127,5 +129,7 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for noisy in ("httpx", "httpcore", "uvicorn.error", "websockets"):
+    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "uvicorn.error", "websockets"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for wordy in ("mcp", "client"):  # the package mcp logs messages that it cannot read as they are
+        logging.getLogger(wordy).setLevel(logging.CRITICAL)

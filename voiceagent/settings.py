@@ -23,8 +23,12 @@ from pydantic_settings import (
 
 from voiceagent.errors import ConfigError
 from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
+from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.server.admin_settings import AdminSection
 from voiceagent.server.calls_settings import TelephoneSection
+from voiceagent.tools.settings import ToolsSection
+from voiceagent.server.page_settings import PageSection
 from voiceagent.turn.interrupt_settings import InterruptSettings
 
 INSTRUCTIONS = (
@@ -186,7 +190,11 @@ class Settings(BaseSettings):
     xiaozhi: XiaozhiSection = XiaozhiSection()
     deadlines: DeadlineSection = DeadlineSection()
     limits: LimitSection = LimitSection()
+    page: PageSection = PageSection()
+    admin: AdminSection = AdminSection()
+    recordings: RecordingsSection = RecordingsSection()
     telephone: TelephoneSection = TelephoneSection()
+    tools: ToolsSection = ToolsSection()
     models_dir: Path | None = None
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")

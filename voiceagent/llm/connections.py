@@ -1,53 +1,28 @@
-"""Who shares a connection with whom: httpx clients for one exchange after another."""
+"""Who shares a connection with whom: nobody does at the same time, but one exchange after another."""
 
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 import httpx
 
-MakeClient = Callable[[], httpx.AsyncClient]
+from voiceagent.errors import EngineError
+
+MOST_CLIENTS = 1_000
+"""Exchanges at the same time with one endpoint."""
 
 
-class Clients(Protocol):
-    def take(self) -> httpx.AsyncClient:
-        """A client for one exchange."""
-        ...
+class Clients:
+    """Each exchange has a client, and so a connection, to itself; idle ones are kept for the next.
 
-    async def give_back(self, client: httpx.AsyncClient, *, sound: bool) -> None:
-        """After the exchange. It was `sound` when the response has been read to its end."""
-        ...
-
-    async def close(self) -> None:
-        """Exchanges still going on are broken off."""
-        ...
-
-
-class SharedClient:
-    """For HTTP/1.1: the client's own pool gives each exchange a connection, and closes those cut short."""
-
-    def __init__(self, make: MakeClient) -> None:
-        self._client = make()
-
-    def take(self) -> httpx.AsyncClient:
-        return self._client
-
-    async def give_back(self, client: httpx.AsyncClient, *, sound: bool) -> None:
-        pass
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-
-class ClientEach:
-    """For HTTP/2: each exchange has a connection to itself.
-
-    On a shared one a lost packet would hold up every answer; and httpcore (1.0) tells neither the server nor its own
-    count of open streams when an answer is not read to its end, which here happens at each interruption.
+    httpx's own pool walks through all its connections for each that is idle: at 100 answers in flight that is 5 ms of a
+    core a request. And on a shared HTTP/2 connection a lost packet would hold up every answer; httpcore (1.0) tells
+    neither the server nor its own count of open streams when an answer is not read to its end, which here happens at
+    each interruption.
     """
 
-    def __init__(self, make: MakeClient, keep_seconds: float) -> None:
+    def __init__(self, make: Callable[[], httpx.AsyncClient], keep_seconds: float) -> None:
+        """`make` should be cheap: its clients share one TLS context."""
         self._make = make
         self._keep_seconds = keep_seconds
         self._all: set[httpx.AsyncClient] = set()
@@ -55,13 +30,17 @@ class ClientEach:
         """With the time until which they are kept; the newest last."""
 
     def take(self) -> httpx.AsyncClient:
+        """A client for one exchange. Raises EngineError when there are too many already."""
         if self._idle:
             return self._idle.pop()[1]
+        if len(self._all) >= MOST_CLIENTS:
+            raise EngineError("llm", "unavailable", "too many requests to this language model at the same time")
         client = self._make()
         self._all.add(client)
         return client
 
     async def give_back(self, client: httpx.AsyncClient, *, sound: bool) -> None:
+        """After the exchange. It was `sound` when the response has been read to its end."""
         if client not in self._all:  # closed meanwhile
             return
         now = time.monotonic()
@@ -73,6 +52,7 @@ class ClientEach:
             await self._drop(self._idle.popleft()[1])
 
     async def close(self) -> None:
+        """Exchanges still going on are broken off."""
         self._idle.clear()
         for client in list(self._all):
             await self._drop(client)

@@ -16,15 +16,13 @@ import httpx
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.llm.connections import ClientEach, Clients, SharedClient
+from voiceagent.llm.connections import Clients
 from voiceagent.section import HeaderName, HeaderSecret, KeySecret, Seconds, Section, WebAddress, key_value
 
 logger = logging.getLogger(__name__)
 
 WARM_UP_SECONDS = 2.0
 REFUSAL_BYTES = 65_536
-MOST_CONNECTIONS = 1_000
-
 Pieces = AsyncIterator[bytes]
 
 
@@ -128,7 +126,6 @@ class HttpClient:
             headers=all_headers,
             timeout=httpx.Timeout(None, connect=options.connect_timeout, pool=options.connect_timeout),
             limits=httpx.Limits(
-                max_connections=MOST_CONNECTIONS,
                 max_keepalive_connections=None if options.keepalive_seconds else 0,
                 keepalive_expiry=options.keepalive_seconds,
             ),
@@ -137,7 +134,7 @@ class HttpClient:
             verify=_verify(options),
             trust_env=proxy is None and not _is_loopback(self._host),  # a proxy cannot reach this very machine
         )
-        self._clients = ClientEach(make, options.keepalive_seconds) if options.http2 else SharedClient(make)
+        self._clients = Clients(make, options.keepalive_seconds)
         await self._warm_up(self._clients, probe)
 
     async def close(self) -> None:
@@ -241,10 +238,11 @@ def _need(package: str, wanted: bool, option: str, extra: str) -> None:
         raise ConfigError(f"[llm] {option} needs the package {package}: pip install 'httpx[{extra}]'")
 
 
-def _verify(options: HttpOptions) -> ssl.SSLContext | bool:
-    """Made once, as loading the certificates takes long; for http it would be of no use."""
+def _verify(options: HttpOptions) -> ssl.SSLContext:
+    """Made once for all clients, as loading the certificates takes long; for http an empty one will do."""
     if options.ca_file is None:
-        return httpx.create_ssl_context() if httpx.URL(options.base_url).scheme == "https" else False
+        https = httpx.URL(options.base_url).scheme == "https"
+        return httpx.create_ssl_context() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return ssl.create_default_context(cafile=options.ca_file.expanduser())
     except OSError:  # ssl.SSLError is one

@@ -20,9 +20,9 @@ _OBJECT: msgspec.json.Decoder[dict[str, object]] = msgspec.json.Decoder(dict[str
 
 
 class FreeSwitchPeer:
-    """The module tells neither its rate nor who calls: that is in the URL's `query` (`rate=16000&channels=2&uuid=…`), or
-    in the metadata, a JSON object that may come before the audio. Of two channels the first is the caller's. It plays
-    what it is sent by itself and knows no marks; nothing clears its queue, which therefore is kept short."""
+    """The module tells neither its rate nor who calls. That is in the URL's `query` (`rate=16000&channels=2&uuid=…`), or
+    in the metadata, a JSON object that may come before the audio. Of two channels the first is the caller's. The
+    module knows no marks, and nothing clears its queue: it is kept short."""
 
     has_marks = False
     message_ms = MESSAGE_MS

@@ -1,4 +1,4 @@
-"""Genesys' AudioHook, as the Audio Connector speaks it: mu-law in binary messages, numbered control messages in JSON."""
+"""Genesys' AudioHook, as the Audio Connector speaks it: audio in binary messages, numbered ones in JSON to control."""
 
 import re
 from collections.abc import Sequence
@@ -55,8 +55,9 @@ class GenesysPeer:
         self._seq = self._client_seq = 0
         self._format: LineFormat | None = None
         self._heard = 0
-        """Milliseconds of audio that came, or that Genesys says it has discarded."""
+        """Bytes of audio that came."""
         self._discarded = 0.0
+        """Milliseconds of audio that Genesys says it did not send."""
 
     # -- from Genesys -----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """What an OpenAI Realtime server says, in the GA protocol's field names and types.
 
-`event_id` is filled in when the event is sent. `voiceagent.*` events are ours, for clients that asked for them.
+`event_id` is filled in when the event is sent.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from voiceagent.protocols.realtime_audio import AudioFormat
 from voiceagent.protocols.realtime_items import AnyWireItem
-from voiceagent.protocols.realtime_session import Session
+from voiceagent.protocols.realtime_session import Session, TranscriptionSession
 from voiceagent.session.events import ReplyReason, ReplyStatus
 from voiceagent.session.options import Modality
 
@@ -32,11 +32,11 @@ class Error(ServerEvent, tag="error"):
 
 
 class SessionCreated(ServerEvent, tag="session.created"):
-    session: Session
+    session: Session | TranscriptionSession
 
 
 class SessionUpdated(ServerEvent, tag="session.updated"):
-    session: Session
+    session: Session | TranscriptionSession
 
 
 class SpeechStarted(ServerEvent, tag="input_audio_buffer.speech_started"):
@@ -52,6 +52,12 @@ class SpeechStopped(ServerEvent, tag="input_audio_buffer.speech_stopped"):
 class AudioCommitted(ServerEvent, tag="input_audio_buffer.committed"):
     item_id: str
     previous_item_id: str | None
+
+
+class TimeoutTriggered(ServerEvent, tag="input_audio_buffer.timeout_triggered"):
+    audio_start_ms: int
+    audio_end_ms: int
+    item_id: str
 
 
 class AudioCleared(ServerEvent, tag="input_audio_buffer.cleared"):
@@ -196,8 +202,24 @@ class OutputItemDone(ServerEvent, tag="response.output_item.done"):
     output_index: int = 0
 
 
+class CallEvent(ServerEvent, kw_only=True):
+    response_id: str
+    item_id: str
+    output_index: int
+    call_id: str
+
+
+class CallArgumentsDelta(CallEvent, tag="response.function_call_arguments.delta"):
+    delta: str
+
+
+class CallArgumentsDone(CallEvent, tag="response.function_call_arguments.done"):
+    name: str
+    arguments: str
+
+
 class PartEvent(ServerEvent, kw_only=True):
-    """A reply has one item, and that has one part."""
+    """A reply has one message, which comes first, and that has one part."""
 
     response_id: str
     item_id: str
@@ -245,26 +267,3 @@ class OutputTextDelta(PartEvent, tag="response.output_text.delta"):
 
 class OutputTextDone(PartEvent, tag="response.output_text.done"):
     text: str
-
-
-class PartialTranscript(ServerEvent, tag="voiceagent.transcript.partial"):
-    """What the user is saying, as far as understood; replaces the one before."""
-
-    item_id: str
-    text: str
-
-
-class TurnTimeline(ServerEvent, tag="voiceagent.timeline"):
-    """Milliseconds from the user's last sound to the reply's first one, and of each part of that."""
-
-    item_id: str
-    response_id: str
-    response_ms: int | None
-    parts: dict[str, int]
-    events: dict[str, int]
-
-
-class ResponsePlayed(ServerEvent, tag="voiceagent.response.played"):
-    """By the server's clock the client has played all that it was sent of the response."""
-
-    response_id: str

@@ -1,13 +1,16 @@
 """Conversation items as OpenAI Realtime writes them."""
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 
 from voiceagent.errors import Refused
-from voiceagent.protocols.realtime_session import Name
+from voiceagent.protocols.realtime_tools import FunctionName, Name
 from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item, ItemRole, ItemStatus, Part
+
+T = TypeVar("T")
 
 PART_KINDS: dict[str, Literal["text", "audio"]] = {
     "input_text": "text",
@@ -18,6 +21,9 @@ PART_KINDS: dict[str, Literal["text", "audio"]] = {
     "audio": "audio",
 }
 """The short names are those of older clients."""
+
+PICTURE = "(Here the user sent a picture. You cannot see pictures; say so if you are asked about it.)"
+"""What the model is told of the first one."""
 
 
 class WirePart(Struct):
@@ -38,6 +44,8 @@ class WireItem(Struct, kw_only=True):
 
 
 class WireCall(Struct, kw_only=True):
+    """Arguments are always JSON, since clients parse them: models write nothing where there are none."""
+
     id: str
     object: Literal["realtime.item"] = "realtime.item"
     type: Literal["function_call"] = "function_call"
@@ -64,7 +72,7 @@ def wire_item(item: AnyItem) -> AnyWireItem:
         case Item(id=item_id, role=role, parts=parts, status=status):
             return WireItem(id=item_id, status=status, role=role, content=[_wire_part(role, part) for part in parts])
         case FunctionCall(item_id, call_id, name, arguments, status):
-            return WireCall(id=item_id, status=status, name=name, call_id=call_id, arguments=arguments)
+            return WireCall(id=item_id, status=status, name=name, call_id=call_id, arguments=arguments or "{}")
         case FunctionOutput(item_id, call_id, output):
             return WireOutput(id=item_id, call_id=call_id, output=output)
 
@@ -85,41 +93,81 @@ class GivenPart(Struct, frozen=True):
 
 
 class GivenItem(Struct, frozen=True):
-    """An item of the client's. Only messages are understood, so all but `type` may be missing."""
+    """An item of the client's: a message, a call with its result, or the mere id of an item of the conversation. Which
+    keys must be there depends on the type."""
 
     type: str
     id: Name | None = None
     role: ItemRole | None = None
     status: ItemStatus | None = None
     content: list[GivenPart] | None = None
+    name: FunctionName | None = None
+    call_id: Name | None = None
+    arguments: str | None = None
+    output: str | None = None
 
 
-def item_from(given: GivenItem, new_id: Callable[[str], str], param: str) -> Item:
-    """The client's item with an id of our own if it brought none. `param` is its place in the message.
-    Raises Refused."""
-    if given.type != "message":
-        raise Refused("unsupported_item", "Only items of type 'message' are supported.", f"{param}.type")
-    if given.role is None:
-        raise Refused("missing_required_parameter", f"Missing required parameter: '{param}.role'.", f"{param}.role")
-    if given.content is None:
-        where = f"{param}.content"
-        raise Refused("missing_required_parameter", f"Missing required parameter: '{where}'.", where)
-    parts = tuple(_part_from(part, given.role, f"{param}.content[{index}]") for index, part in enumerate(given.content))
-    unfinished = given.role == "assistant" and given.status == "incomplete"
-    return Item(given.id or new_id("item"), given.role, parts, "incomplete" if unfinished else "completed")
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An item of the conversation, by its id."""
+
+    item_id: str
 
 
-def _part_from(part: GivenPart, role: ItemRole, param: str) -> Part:
+def pictures(given: GivenItem, param: str) -> list[str]:
+    """The places in the message of what nobody here can see."""
+    parts = enumerate(given.content or ())
+    return [f"{param}.content[{index}]" for index, part in parts if part.type == "input_image"]
+
+
+def item_from(given: GivenItem, new_id: Callable[[str], str], param: str, *, picture: str = "") -> AnyItem:
+    """The client's item with an id of our own if it brought none. `param` is its place in the message, `picture` the
+    words that stand for one. Raises Refused."""
+    item_id = given.id or new_id("item")
+    match given.type:
+        case "message":
+            return _message(given, item_id, param, picture)
+        case "function_call":
+            name = _required(given.name, f"{param}.name")
+            return FunctionCall(item_id, given.call_id or new_id("call"), name, given.arguments or "")
+        case "function_call_output":  # Pipecat leaves the output out where a function returned nothing
+            return FunctionOutput(item_id, _required(given.call_id, f"{param}.call_id"), given.output or "")
+        case _:
+            message = "Supported items are messages, function calls and their outputs."
+            raise Refused("unsupported_item", message, f"{param}.type")
+
+
+def context_from(
+    given: GivenItem, new_id: Callable[[str], str], param: str, *, picture: str = ""
+) -> AnyItem | Reference:
+    """An item of a response's own input, which may also be one of the conversation. Raises Refused."""
+    if given.type == "item_reference":
+        return Reference(_required(given.id, f"{param}.id"))
+    return item_from(given, new_id, param, picture=picture)
+
+
+def _required(value: T | None, param: str) -> T:
+    if value is None:
+        raise Refused("missing_required_parameter", f"Missing required parameter: '{param}'.", param)
+    return value
+
+
+def _message(given: GivenItem, item_id: str, param: str, picture: str) -> Item:
+    role = _required(given.role, f"{param}.role")
+    content = _required(given.content, f"{param}.content")
+    parts = tuple(_part_from(part, role, f"{param}.content[{index}]", picture) for index, part in enumerate(content))
+    unfinished = role == "assistant" and given.status == "incomplete"
+    return Item(item_id, role, parts, "incomplete" if unfinished else "completed")
+
+
+def _part_from(part: GivenPart, role: ItemRole, param: str, picture: str) -> Part:
     if part.type == "input_image":
-        raise Refused("unsupported_content", "Images are not supported.", f"{param}.type")
+        return Part("text", picture)
     kind = PART_KINDS.get(part.type)
     if kind is None or (kind == "audio" and role == "system"):
         raise Refused("invalid_value", f"Not a content type of a {role} message.", f"{param}.type")
     if kind == "text":
-        if part.text is None:
-            where = f"{param}.text"
-            raise Refused("missing_required_parameter", f"Missing required parameter: '{where}'.", where)
-        return Part("text", part.text)
+        return Part("text", _required(part.text, f"{param}.text"))
     if part.audio and part.transcript is None:
         raise Refused("unsupported_content", "Audio in an item needs its transcript beside it.", f"{param}.audio")
     return Part("audio", part.transcript or "")

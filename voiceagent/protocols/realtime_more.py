@@ -1,12 +1,63 @@
 """The `voiceagent.*` events: what OpenAI's protocol has no words for, told to clients that asked for it.
 
-A client asks by `session.update` with `session.voiceagent.events` true. No known client minds them; see docs/page.md.
+A client asks by `session.update` with `session.voiceagent.events` true; a Warning is told to all. No known client minds
+them; see docs/protocols/openai-realtime.md.
 """
 
 from typing import Literal
 
-from voiceagent.protocols.realtime_events import PartialTranscript, ResponsePlayed, ServerEvent, TurnTimeline
+from voiceagent.protocols.realtime_events import ServerEvent
 from voiceagent.session import events
+from voiceagent.session.items import FunctionOutput
+
+
+class PartialTranscript(ServerEvent, tag="voiceagent.transcript.partial"):
+    """What the user is saying, as far as understood; replaces the one before."""
+
+    item_id: str
+    text: str
+
+
+class TurnTimeline(ServerEvent, tag="voiceagent.timeline"):
+    """Milliseconds from the user's last sound to the reply's first one, and of each part of that."""
+
+    item_id: str
+    response_id: str
+    response_ms: int | None
+    parts: dict[str, int]
+    events: dict[str, int]
+
+
+class ResponsePlayed(ServerEvent, tag="voiceagent.response.played"):
+    """By the server's clock the client has played all that it was sent of the response."""
+
+    response_id: str
+
+
+class Warning(ServerEvent, tag="voiceagent.warning"):  # noqa: A001 - the protocol's word
+    """Something was left out of what the client sent as `client_event_id`, at `param`; the rest was carried out. An
+    `error` would end the talk with some clients."""
+
+    code: str
+    message: str
+    param: str
+    client_event_id: str | None
+
+
+class ToolCall(ServerEvent, tag="voiceagent.tool.called"):
+    """A response called a tool that the server runs. The client has nothing to do."""
+
+    response_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+class ToolResult(ServerEvent, tag="voiceagent.tool.done"):
+    """What came of it, as the model is told."""
+
+    call_id: str
+    output: str
 
 
 class Interruption(ServerEvent, tag="voiceagent.interruption"):
@@ -42,8 +93,9 @@ class ResponseUsage(ServerEvent, tag="voiceagent.usage"):
     endpoint: str
 
 
-def more(event: events.Event) -> list[ServerEvent]:
-    """What is told of a session's event beyond the protocol's own events."""
+def more(event: events.Event, *, hidden: bool) -> list[ServerEvent]:
+    """What is told of a session's event beyond the protocol's own events. `hidden`: those tell nothing of it, since it
+    is about a tool of the server's."""
     match event:
         case events.TranscriptPartial(item_id=item_id, text=text):
             return [PartialTranscript(item_id=item_id, text=text)]
@@ -65,6 +117,12 @@ def more(event: events.Event) -> list[ServerEvent]:
             return [Speculation(used=used, tokens=tokens)]
         case events.ReplyThinking(reply_id=reply_id, text=text):
             return [Thinking(response_id=reply_id, text=text)]
+        case events.ToolCalled(reply_id=reply_id, call=call) if hidden:
+            return [
+                ToolCall(response_id=reply_id, call_id=call.call_id, name=call.name, arguments=call.arguments or "{}")
+            ]
+        case events.ItemAdded(item=FunctionOutput(call_id=call_id, output=output)) if hidden:
+            return [ToolResult(call_id=call_id, output=output)]
         case events.ReplyDone(reply_id=reply_id, usage=usage):
             return [
                 ResponseUsage(

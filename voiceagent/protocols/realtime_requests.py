@@ -1,18 +1,24 @@
 """What an OpenAI Realtime client may send, and how a message that is none of it is told so."""
 
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.json import Decoder
 
 from voiceagent.errors import Refused
 from voiceagent.protocols.realtime_audio import AudioFormat
 from voiceagent.protocols.realtime_items import GivenItem
-from voiceagent.protocols.realtime_session import MaxTokens, Name, SessionPatch
+from voiceagent.protocols.realtime_session import MaxTokens, SessionPatch
+from voiceagent.protocols.realtime_tools import Name, ToolChoice, Tools
 from voiceagent.session.options import Modality
 
 MAX_ID = 512
+MAX_INPUT = 2000
+"""Items of a response's own input, as many as a conversation keeps."""
+MAX_WORDS = 10_000
+"""Characters of a set text: ten minutes of speech."""
 EventId = Annotated[str, Meta(max_length=MAX_ID)]
 MetadataKey = Annotated[str, Meta(max_length=64)]
 MetadataValue = Annotated[str, Meta(max_length=512)]
@@ -68,16 +74,27 @@ class ResponseAudio(Struct, frozen=True):
     output: ResponseOutput | None = None
 
 
+class ResponseExtension(Struct, frozen=True):
+    """Our own key of a response. A `protected` one is not interrupted by any voice; with `words` just these are said."""
+
+    protected: bool = False
+    words: Annotated[str, Meta(min_length=1, max_length=MAX_WORDS)] | None = None
+
+
 class ResponseParams(Struct, frozen=True):
-    """Null and left out mean the same: as the session has it. A voice of its own is not read: a session has one."""
+    """Null and left out mean the same: as the session has it. What a session has one of for all its responses (voice,
+    prompt, effort, whether calls may be parallel) is not read."""
 
     instructions: str | None = None
     output_modalities: list[Modality] | None = None
     max_output_tokens: MaxTokens | None = None
     audio: ResponseAudio | None = None
     conversation: str | None = None
-    input: list[GivenItem] | None = None
+    input: Annotated[list[GivenItem], Meta(max_length=MAX_INPUT)] | None = None
     metadata: Metadata | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    voiceagent: ResponseExtension | None = None
 
 
 class ResponseCreate(Request, frozen=True, tag="response.create"):
@@ -107,21 +124,29 @@ AnyRequest = (
 )
 
 
+T = TypeVar("T")
+
+
 class _Head(Struct, frozen=True):
     event_id: str | None = None
 
 
-_REQUEST: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
-_HEAD = msgspec.json.Decoder(_Head)
+_REQUEST: Decoder[AnyRequest] = Decoder(AnyRequest)
+_HEAD = Decoder(_Head)
 _PLACE = re.compile(r" - at (`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `([^`]+)`")
 _VALUE = re.compile(" value .*", re.DOTALL)
 
 
 def decode(text: str) -> AnyRequest:
-    """Raises Refused for anything that is not a request; its message never repeats what the client wrote."""
+    """A client's message. Raises Refused."""
+    return decode_with(_REQUEST, text)
+
+
+def decode_with(decoder: Decoder[T], text: str | bytes) -> T:
+    """Raises Refused for anything but what is wanted; its message never repeats what the client wrote."""
     try:
-        return _REQUEST.decode(text)
+        return decoder.decode(text)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (ValueError, RecursionError):  # no JSON, lone surrogates, nested too deeply

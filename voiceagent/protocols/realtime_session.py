@@ -1,11 +1,13 @@
 """The session object of OpenAI Realtime: its shape, and the shape of what a client may change in it."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from voiceagent.llm.base import Effort
 from voiceagent.protocols.realtime_audio import AudioFormat
+from voiceagent.protocols.realtime_tools import FunctionTool, Given, Name, ToolChoice, Tools
 from voiceagent.session.options import Eagerness, Modality
 
 DEFAULT_TRANSCRIBER = "default"
@@ -17,10 +19,6 @@ Ratio = Annotated[float, Meta(ge=0, le=1)]
 Speed = Annotated[float, Meta(ge=0.25, le=1.5)]
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
 MaxTokens = Tokens | Literal["inf"]
-Name = Annotated[str, Meta(min_length=1, max_length=512)]
-T = TypeVar("T")
-Given: TypeAlias = T | UnsetType | None
-"""A key of an update: left out, null or a value."""
 
 
 class ServerVad(Struct, frozen=True, tag_field="type", tag="server_vad"):
@@ -68,49 +66,6 @@ class VoiceId(Struct, frozen=True):
 Voice = Name | VoiceId
 
 
-class FunctionTool(Struct, frozen=True, tag_field="type", tag="function"):
-    name: Name
-    description: Given[str] = UNSET
-    parameters: Raw | UnsetType = UNSET
-
-
-class ToolFilter(Struct, frozen=True):
-    read_only: bool | UnsetType = UNSET
-    tool_names: list[str] | UnsetType = UNSET
-
-
-class ApprovalFilter(Struct, frozen=True):
-    always: ToolFilter | UnsetType = UNSET
-    never: ToolFilter | UnsetType = UNSET
-
-
-class McpTool(Struct, frozen=True, tag_field="type", tag="mcp"):
-    """`authorization` and `headers` hold the client's secrets and are never shown."""
-
-    server_label: Name
-    server_url: Given[str] = UNSET
-    server_description: Given[str] = UNSET
-    allowed_tools: list[str] | ToolFilter | None = None
-    require_approval: Literal["always", "never"] | ApprovalFilter | None = None
-    authorization: Given[str] = UNSET
-    headers: Given[dict[str, str]] = UNSET
-
-
-Tool = FunctionTool | McpTool
-
-
-class FunctionChoice(Struct, frozen=True, tag_field="type", tag="function"):
-    name: Name
-
-
-class McpChoice(Struct, frozen=True, tag_field="type", tag="mcp"):
-    server_label: Name
-    name: str | None = None
-
-
-ToolChoice = Literal["auto", "none", "required"] | FunctionChoice | McpChoice
-
-
 class TokenLimits(Struct, frozen=True):
     post_instructions: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
 
@@ -140,7 +95,7 @@ class Prompt(Struct, frozen=True):
 
 
 class Reasoning(Struct, frozen=True):
-    effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+    effort: Effort | None = None
 
 
 class Extension(Struct, frozen=True):
@@ -170,10 +125,13 @@ class Audio(Struct, frozen=True):
 Include = Literal["item.input_audio_transcription.logprobs"]
 
 
-class Session(Struct, frozen=True, kw_only=True):
-    """The whole of it, as in force. Never changed: an update makes a new one."""
+SessionType = Literal["realtime", "transcription"]
 
-    type: Literal["realtime"] = "realtime"
+
+class Session(Struct, frozen=True, kw_only=True):
+    """The whole of it, as in force. Never changed: an update makes a new one. A transcription session only listens."""
+
+    type: SessionType = "realtime"
     object: Literal["realtime.session"] = "realtime.session"
     id: str
     expires_at: int
@@ -181,7 +139,7 @@ class Session(Struct, frozen=True, kw_only=True):
     instructions: str
     output_modalities: tuple[Modality]
     audio: Audio
-    tools: Sequence[Tool] = ()
+    tools: Sequence[FunctionTool] = ()
     tool_choice: ToolChoice = "auto"
     max_output_tokens: MaxTokens = "inf"
     truncation: Truncation = "auto"
@@ -190,6 +148,22 @@ class Session(Struct, frozen=True, kw_only=True):
     prompt: Prompt | None = None
     parallel_tool_calls: bool = True
     reasoning: Reasoning | None = None
+    voiceagent: Extension | UnsetType = UNSET
+
+
+class HeardAudio(Struct, frozen=True):
+    input: AudioInput
+
+
+class TranscriptionSession(Struct, frozen=True, kw_only=True):
+    """What a client sees of a session that only listens."""
+
+    type: Literal["transcription"] = "transcription"
+    object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
+    id: str
+    expires_at: int
+    audio: HeardAudio
+    include: Sequence[Include] | None = None
     voiceagent: Extension | UnsetType = UNSET
 
 
@@ -234,14 +208,15 @@ class AudioPatch(Struct, frozen=True):
 
 
 class SessionPatch(Struct, frozen=True):
-    """`session` of a session.update. Every key may be left out but `type`; null clears."""
+    """`session` of a session.update. Every key may be left out but `type`; null clears. What a transcription session
+    does not have is kept for the day when it becomes a realtime one."""
 
-    type: str
+    type: SessionType
     model: Given[Name] = UNSET
     instructions: Given[str] = UNSET
     output_modalities: Given[list[Modality]] = UNSET
     audio: Given[AudioPatch] = UNSET
-    tools: Given[list[Tool]] = UNSET
+    tools: Given[Tools] = UNSET
     tool_choice: Given[ToolChoice] = UNSET
     max_output_tokens: Given[MaxTokens] = UNSET
     truncation: Given[Truncation] = UNSET

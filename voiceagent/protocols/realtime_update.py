@@ -1,13 +1,14 @@
-"""How a session.update changes the session, and what the session then means for the talk."""
+"""How a session.update changes the session, and what a client is shown of it."""
 
-from dataclasses import replace as with_options
+from collections.abc import Sequence
 from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from voiceagent.errors import Refused
-from voiceagent.protocols.realtime_audio import PcmFormat, rate_of
+from voiceagent.protocols.realtime_audio import PcmFormat
+from voiceagent.protocols.realtime_options import DEFAULT_VOICE
 from voiceagent.protocols.realtime_session import (
     DEFAULT_TRANSCRIBER,
     Audio,
@@ -16,24 +17,21 @@ from voiceagent.protocols.realtime_session import (
     AudioOutput,
     AudioOutputPatch,
     AudioPatch,
-    Given,
-    McpTool,
+    HeardAudio,
+    Reasoning,
     SemanticVad,
     ServerVad,
     Session,
     SessionPatch,
-    Tool,
+    SessionType,
     Transcription,
     TranscriptionPatch,
+    TranscriptionSession,
     TurnDetection,
     TurnDetectionPatch,
-    Voice,
-    VoiceId,
 )
+from voiceagent.protocols.realtime_tools import FunctionTool, Given, Tools, functions
 from voiceagent.session.options import Modality, SessionOptions, TurnOptions
-
-DEFAULT_VOICE = "default"
-"""Stands on the wire for the engine's own voice, since clients want a string there."""
 
 SILENCE_MS = 500
 """Shown while nobody has named a silence: OpenAI's default. The endpointer then really adapts."""
@@ -41,9 +39,12 @@ SILENCE_MS = 500
 T = TypeVar("T")
 
 
-def initial_session(session_id: str, model: str, defaults: SessionOptions, expires_at: int) -> Session:
+def initial_session(
+    session_id: str, model: str, defaults: SessionOptions, expires_at: int, kind: SessionType = "realtime"
+) -> Session:
     """The session before the client has said anything."""
     return Session(
+        type=kind,
         id=session_id,
         expires_at=expires_at,
         model=model,
@@ -52,20 +53,23 @@ def initial_session(session_id: str, model: str, defaults: SessionOptions, expir
         audio=Audio(
             input=AudioInput(
                 format=PcmFormat(),
-                turn_detection=None if defaults.turn is None else server_vad(defaults.turn),
+                turn_detection=None if defaults.turn is None else server_vad(defaults.turn, defaults.idle_timeout_ms),
                 transcription=Transcription(language=defaults.language) if defaults.transcribe else None,
             ),
             output=AudioOutput(format=PcmFormat(), voice=defaults.voice or DEFAULT_VOICE, speed=defaults.speed),
         ),
         max_output_tokens=defaults.max_output_tokens or "inf",
+        parallel_tool_calls=defaults.parallel_tools,
+        reasoning=Reasoning(defaults.effort) if defaults.effort else None,
     )
 
 
-def server_vad(turn: TurnOptions) -> ServerVad:
+def server_vad(turn: TurnOptions, idle_timeout_ms: int | None = None) -> ServerVad:
     return ServerVad(
         threshold=turn.threshold,
         prefix_padding_ms=turn.prefix_ms,
         silence_duration_ms=turn.silence_ms,
+        idle_timeout_ms=idle_timeout_ms,
         create_response=turn.create_reply,
         interrupt_response=turn.interrupt_reply,
     )
@@ -80,16 +84,15 @@ def changed(now: T, new: Given[T], cleared: T) -> T:
 
 def updated(now: Session, patch: SessionPatch, defaults: SessionOptions) -> Session:
     """The session with a client's changes. What has no "off" goes back to its default when cleared. Raises Refused."""
-    if patch.type != "realtime":
-        raise Refused("invalid_value", "Only sessions of type 'realtime' are served here.", "session.type")
     first = initial_session(now.id, now.model, defaults, now.expires_at)
     return replace(
         now,
+        type=patch.type,
         model=changed(now.model, patch.model, now.model),
         instructions=changed(now.instructions, patch.instructions, ""),
         output_modalities=_modalities(now.output_modalities, patch.output_modalities, first.output_modalities),
         audio=_audio(now.audio, patch.audio, first.audio),
-        tools=changed(now.tools, patch.tools, ()),
+        tools=_tools(now.tools, patch.tools),
         tool_choice=changed(now.tool_choice, patch.tool_choice, first.tool_choice),
         max_output_tokens=changed(now.max_output_tokens, patch.max_output_tokens, first.max_output_tokens),
         truncation=changed(now.truncation, patch.truncation, first.truncation),
@@ -115,6 +118,10 @@ def one_modality(asked: list[Modality], param: str) -> Modality:
     if len(asked) != 1:
         raise Refused("invalid_value", 'Supported values are ["audio"] and ["text"].', param)
     return asked[0]
+
+
+def _tools(now: Sequence[FunctionTool], new: Given[Tools]) -> Sequence[FunctionTool]:
+    return now if isinstance(new, UnsetType) else functions(new or (), "session.tools")
 
 
 def _audio(now: Audio, patch: Given[AudioPatch], first: Audio) -> Audio:
@@ -197,7 +204,7 @@ def _transcription(now: Transcription | None, patch: Given[TranscriptionPatch]) 
     )
 
 
-def shown(session: Session) -> Session:
+def shown(session: Session) -> Session | TranscriptionSession:
     """What session.created and session.updated tell: only shapes that every known client's parser takes."""
     given = session.audio.input
     turn, transcription, noise = given.turn_detection, given.transcription, given.noise_reduction
@@ -208,72 +215,12 @@ def shown(session: Session) -> Session:
     if noise is not None and noise.type is None:
         noise = None
     audio_input = replace(given, turn_detection=turn, transcription=transcription, noise_reduction=noise)
-    tools = [_without_secrets(tool) for tool in session.tools]
-    return replace(session, audio=replace(session.audio, input=audio_input), tools=tools)
-
-
-def _without_secrets(tool: Tool) -> Tool:
-    return replace(tool, authorization=UNSET, headers=UNSET) if isinstance(tool, McpTool) else tool
-
-
-def voice_name(voice: Voice) -> str:
-    return voice.id if isinstance(voice, VoiceId) else voice
-
-
-def options(session: Session, defaults: SessionOptions) -> SessionOptions:
-    """How the talk is to be held."""
-    audio_input, output = session.audio.input, session.audio.output
-    voice = voice_name(output.voice)
-    heard = audio_input.transcription
-    return with_options(
-        defaults,
-        instructions=session.instructions,
-        modality=session.output_modalities[0],
-        voice=defaults.voice if voice == DEFAULT_VOICE else voice,
-        speed=output.speed,
-        language=_language(heard) or defaults.language,
-        asr_prompt=_asr_prompt(heard) or defaults.asr_prompt,
-        transcribe=heard is not None,
-        output_rate=rate_of(output.format),
-        max_output_tokens=None if session.max_output_tokens == "inf" else session.max_output_tokens,
-        turn=_turn(audio_input.turn_detection, defaults.turn or TurnOptions()),
+    if session.type == "realtime":
+        return replace(session, audio=replace(session.audio, input=audio_input))
+    return TranscriptionSession(
+        id=session.id,
+        expires_at=session.expires_at,
+        audio=HeardAudio(replace(audio_input, transcription=audio_input.transcription or Transcription())),
+        include=session.include,
+        voiceagent=session.voiceagent,
     )
-
-
-def _turn(detection: TurnDetection | None, base: TurnOptions) -> TurnOptions | None:
-    match detection:
-        case ServerVad():
-            return with_options(
-                base,
-                threshold=detection.threshold,
-                prefix_ms=detection.prefix_padding_ms,
-                silence_ms=detection.silence_duration_ms,
-                create_reply=detection.create_response,
-                interrupt_reply=detection.interrupt_response,
-            )
-        case SemanticVad():
-            return with_options(
-                base,
-                silence_ms=None,
-                eagerness=detection.eagerness,
-                create_reply=detection.create_response,
-                interrupt_reply=detection.interrupt_response,
-            )
-        case None:
-            return None
-
-
-def _language(heard: Transcription | None) -> str | None:
-    """The one language the client expects; of several none is chosen."""
-    if heard is None:
-        return None
-    if heard.language or isinstance(heard.languages, UnsetType):
-        return heard.language
-    return heard.languages[0] if len(heard.languages) == 1 else None
-
-
-def _asr_prompt(heard: Transcription | None) -> str | None:
-    if heard is None:
-        return None
-    keywords = () if isinstance(heard.keywords, UnsetType) else heard.keywords
-    return ", ".join(filter(None, (heard.prompt, *keywords)))

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.protocols.xiaozhi_fleet import DeviceAddress, FleetSection
+from voiceagent.section import Milliseconds, Seconds
 
 WAKE_WORDS = (
     "你好小智",
@@ -78,7 +79,7 @@ def phrases(language: str | None) -> Phrases:
     return CHINESE if (language or "").lower().startswith(("zh", "yue", "cmn")) else ENGLISH
 
 
-class XiaozhiSection(Section):
+class XiaozhiSection(FleetSection):
     """`on_wake`: what a wake word brings about; `wake_audio`: whether the two seconds of sound that hold it are heard
     too. `wake_words` add to those known. `greeting` and `goodbye` None mean the agent's language's own.
 
@@ -88,7 +89,8 @@ class XiaozhiSection(Section):
     `lead_frames`: packets of 60 ms that a device is given ahead of what it plays; `chip_lead_frames` by its chip.
     `pcm_down`: whether a client that sends plain PCM is sent PCM as well.
 
-    `public_url`: where devices reach this server by HTTP ("" : at the host and port they connected to)."""
+    `public_url`: where devices reach this server by HTTP ("" : at the host and port they connected to). Who may come
+    in, firmware and nodes: see FleetSection."""
 
     on_wake: Literal["greet", "silent", "text"] = "greet"
     wake_audio: bool = False
@@ -102,7 +104,7 @@ class XiaozhiSection(Section):
     chip_lead_frames: Mapping[str, Annotated[int, Field(ge=1, le=10)]] = {"esp32c3": 1}
     pcm_down: bool = False
     tool_seconds: Seconds = 15.0
-    public_url: str = ""
+    public_url: DeviceAddress = ""
 
     def lead_of(self, chip: str) -> int:
         """Packets of lead for a device with this chip; "" where it is not known."""

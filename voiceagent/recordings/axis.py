@@ -44,8 +44,5 @@ class Axis:
 
     def past(self, moment: float) -> int:
         """The position at an earlier time; of one long ago only about."""
-        since, ahead = self._anchors[0]
-        for since, ahead in reversed(self._anchors):
-            if since <= moment:
-                break
-        return max(0, round((moment + ahead) * self.rate))
+        earlier = (ahead for since, ahead in reversed(self._anchors) if since <= moment)
+        return max(0, round((moment + next(earlier, self._anchors[0][1])) * self.rate))

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-
 from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.recordings.axis import Axis
 

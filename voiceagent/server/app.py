@@ -15,7 +15,17 @@ from starlette.websockets import WebSocket
 from voiceagent.engines import Engines
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission, Denied
-from voiceagent.server.doors import page, realtime, telephone, xiaozhi
+from voiceagent.server.doors import (
+    asterisk,
+    audiosocket,
+    freeswitch,
+    genesys,
+    page,
+    realtime,
+    telephone,
+    vonage,
+    xiaozhi,
+)
 from voiceagent.server.driver import Connection
 from voiceagent.server.host import Visitor, error_response
 from voiceagent.server.metrics import Metrics
@@ -30,7 +40,17 @@ from voiceagent.settings import Settings
 
 log = logging.getLogger(__name__)
 
-DOORS = (realtime.door, page.door, telephone.door, xiaozhi.door)
+DOORS = (
+    realtime.door,
+    page.door,
+    telephone.door,
+    vonage.door,
+    genesys.door,
+    freeswitch.door,
+    asterisk.door,
+    audiosocket.door,
+    xiaozhi.door,
+)
 """Every world of clients that is served."""
 LAST_WORDS_SECONDS = 8.0
 """How long talks that were told to end may take: what is noted is saved to memory in that time."""

@@ -1,15 +1,29 @@
 """`[telephone]`: how calls are held, and for each vendor what proves that it is the vendor, and its interface."""
 
+import base64
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from voiceagent.protocols.telephone_call import CallTool
 from voiceagent.section import Seconds, Section, WebAddress
 
 _DESTINATION = re.compile(r"\+?[0-9]{3,15}|sips?:[^\s<>\"']{1,250}")
 _SECRET = re.compile(r"[A-Za-z0-9._~-]{8,200}")
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PlainName = Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,80}$")]
+
+
+def base64_value(secret: SecretStr) -> SecretStr:
+    """Raises ValueError when it is none."""
+    try:
+        base64.b64decode(secret.get_secret_value(), validate=True)
+    except ValueError:
+        raise ValueError("must be base64") from None
+    return secret
 
 
 class VendorSection(Section):
@@ -74,6 +88,57 @@ class JambonzSection(VendorSection):
     api_base: WebAddress | None = None
 
 
+class VonageSection(VendorSection):
+    """`signature_secret` checks the signed tokens of webhooks and streams. `application_id` and `private_key`, a PEM,
+    open the interface. `rate` is asked for by our own page."""
+
+    signature_secret: SecretStr | None = None
+    application_id: str = ""
+    private_key: SecretStr | None = None
+    api_base: WebAddress = "https://api.nexmo.com"
+    rate: Literal[8000, 16_000, 24_000] = 16_000
+
+
+class GenesysSection(VendorSection):
+    """`api_key` and `client_secret`, base64, are those of the integration's credentials."""
+
+    api_key: SecretStr | None = None
+    client_secret: Annotated[SecretStr, AfterValidator(base64_value)] | None = None
+
+
+class FreeSwitchSection(VendorSection):
+    """`rate` is the one that `uuid_audio_stream` was given. `esl_password` opens the event socket at `esl_host`. Calls
+    are transferred to an extension of `context`."""
+
+    rate: Literal[8000, 16_000, 24_000, 32_000, 48_000] = 8000
+    esl_host: str = "127.0.0.1"
+    esl_port: Port = 8021
+    esl_password: SecretStr | None = None
+    context: PlainName = "default"
+
+
+class AsteriskSection(VendorSection):
+    """`http` is Asterisk's own HTTP server, for its REST interface (`ari_user`) and for the media of calls that we dial
+    into; `ami_user` opens the manager at `ami_host`. Calls are transferred to an extension of `context`."""
+
+    http: WebAddress | None = None
+    ari_user: str = ""
+    ari_password: SecretStr | None = None
+    ami_host: str = "127.0.0.1"
+    ami_port: Port = 5038
+    ami_user: str = ""
+    ami_password: SecretStr | None = None
+    context: PlainName = "default"
+
+
+class AudioSocketSection(VendorSection):
+    """Where calls by AudioSocket are taken; no `port`, no calls. With `announced_only` none that was not announced."""
+
+    host: str = "127.0.0.1"
+    port: Port | None = None
+    announced_only: bool = False
+
+
 class TelephoneSection(Section):
     """`public_url` is where vendors reach this server. `greeting` is said when a call begins. `destinations` are whom
     callers may be given to, by name; `dial_after` names the one that is dialled when our stream ends. `parameters` go
@@ -99,6 +164,11 @@ class TelephoneSection(Section):
     plivo: PlivoSection = PlivoSection()
     exotel: ExotelSection = ExotelSection()
     jambonz: JambonzSection = JambonzSection()
+    vonage: VonageSection = VonageSection()
+    genesys: GenesysSection = GenesysSection()
+    freeswitch: FreeSwitchSection = FreeSwitchSection()
+    asterisk: AsteriskSection = AsteriskSection()
+    audiosocket: AudioSocketSection = AudioSocketSection()
 
     @field_validator("destinations")
     @classmethod

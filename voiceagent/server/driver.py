@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from voiceagent.errors import EngineError, Refused
 from voiceagent.protocols.base import Action, Ask, Close, Control, EndReason, Frame, Hold, Send, Wake, WireProtocol
 from voiceagent.server.control import CallControl, ControlError
 from voiceagent.server.metrics import Metrics
+from voiceagent.server.onlook import Onlooker
 from voiceagent.server.outbox import Outbox
 from voiceagent.server.transport import Gone, Transport
 from voiceagent.session.events import Event, ReplyAudio, ReplyDone
@@ -46,11 +47,13 @@ class Connection:
         make_session: Callable[[Callable[[Event], None]], Session],
         metrics: Metrics,
         control: CallControl | None = None,
+        onlookers: Sequence[Onlooker] = (),
     ) -> None:
         self._transport = transport
         self._protocol = protocol
         self._metrics = metrics
         self._control = control
+        self._onlookers = onlookers
         self._tasks = asyncio.TaskGroup()
         self._wakes: dict[str, asyncio.TimerHandle] = {}
         self._outbox = Outbox()
@@ -85,6 +88,8 @@ class Connection:
         self._transport.give_to(None)
         for wake in self._wakes.values():
             wake.cancel()
+        for onlooker in self._onlookers:
+            onlooker.ended(ending.reason or "client left")
         await self._close(ending)
 
     def stop(self, reason: EndReason) -> None:
@@ -173,6 +178,9 @@ class Connection:
                     except Refused as refused:
                         for frame in self._protocol.refuse(refused, ref):
                             self._tell(frame)
+                    else:
+                        for onlooker in self._onlookers:
+                            onlooker.asked(command)
                 case Wake(name, seconds):
                     self._wake_in(name, seconds)
                 case Control():
@@ -219,6 +227,8 @@ class Connection:
                     self._tell(told)
                 case _:
                     later.append(told)
+        for onlooker in self._onlookers:
+            onlooker.told(event)
         if later:  # not before the session is done with what it tells of
             asyncio.get_running_loop().call_soon(self._act_now, lambda: later)
 

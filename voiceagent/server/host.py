@@ -30,6 +30,12 @@ class Visitor:
     subprotocol: str | None = None
     control: CallControl | None = None
 
+    @property
+    def kind(self) -> str:
+        """The protocol's name, such as `realtime`."""
+        name = type(self.protocol).__name__
+        return name.removesuffix("Protocol").removesuffix("Stream").lower()
+
 
 class Host(Protocol):
     """The server. `new_id("item")` makes an unguessable id with that prefix."""

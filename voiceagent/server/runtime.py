@@ -20,6 +20,7 @@ from voiceagent.models.store import ModelStore
 from voiceagent.session.phrases import Fillers, Manner, Phrase, render
 from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
+from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.turn.smart_turn import SmartTurn
@@ -49,7 +50,8 @@ def make_engines(settings: Settings) -> Engines:
 async def open_shared(
     settings: Settings, engines: Engines, toolbox: Toolbox | None = None
 ) -> AsyncIterator[tuple[Shared, MemoryStore | None]]:
-    """Load the engines (side by side), the memory and the tools; close them all at the end. Raises ConfigError."""
+    """Load the engines (side by side), the memory and the tools (those that are configured, unless others are given);
+    close them all at the end. Raises ConfigError."""
     async with AsyncExitStack() as stack:
         async with asyncio.TaskGroup() as tasks:
             for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
@@ -65,14 +67,15 @@ async def open_shared(
             model = SmartTurn(ModelStore(settings.models_dir))
             stack.push_async_callback(model.close)
             await model.open()
-        if toolbox is not None:
-            stack.push_async_callback(toolbox.close)
-            await toolbox.open()
+        if toolbox is None:
+            toolbox = make_toolbox(settings.tools)
+        stack.push_async_callback(toolbox.close)
+        await toolbox.open()
         apology = await render_apology(engines.tts, settings)
         fillers = Fillers(engines.tts, settings.filler)
         if settings.filler.after_ms or toolbox:
             await fillers.prepare(Manner(fillers.language(settings.agent.language), CLIENT_RATE, settings.agent.voice))
-        yield Shared(engines, settings, apology, model, toolbox or Toolbox(), fillers), memory
+        yield Shared(engines, settings, apology, model, toolbox, fillers), memory
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:

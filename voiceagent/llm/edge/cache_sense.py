@@ -16,6 +16,20 @@ from voiceagent.llm.edge.cache_text import normalised
 Kind = Literal["what", "who", "when", "where", "why", "how", "many", "much", "long", "often", "yes", "can", "should"]
 NEGATIONS = frozenset(["not", "never", "no", "without", "none", "neither", "nor", "不", "没", "别", "未", "无", "勿"])
 
+OPPOSITES = tuple(
+    (pair.split("/")[0], pair.split("/")[1])
+    for pair in """
+    open/close start/end buy/sell lend/borrow switchon/switchoff on/off up/down left/right high/low hot/cold
+    big/small large/small largest/smallest long/short longest/shortest heavy/light heavier/lighter old/young
+    oldest/youngest old/new first/last maximum/minimum most/least more/less best/worst good/bad better/worse safe/unsafe
+    healthy/unhealthy legal/illegal possible/impossible increase/decrease add/remove create/delete connect/disconnect
+    install/uninstall lock/unlock enter/exit arrive/depart arrival/departure import/export upload/download send/receive
+    boil/freeze boiling/freezing hire/fire win/lose love/hate push/pull give/take before/after from/to
+    multiply/divide plus/minus subscribe/unsubscribe allow/forbid accept/refuse renew/cancel
+    """.split()
+)
+"""Models of meaning hold these for alike."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sense:
@@ -80,3 +94,16 @@ def swapped(one: Sense, other: Sense) -> bool:
 def _places(sense: Sense) -> dict[str, int]:
     """Words by their place; of a word that comes twice the later one."""
     return {word: place for place, word in enumerate(sense.words)}
+
+
+def _directions(sense: Sense) -> frozenset[str]:
+    return frozenset(word for word in sense.words if ":" in word)
+
+
+def _opposed(one: Sense, other: Sense) -> bool:
+    """Whether one has a word and the other its opposite."""
+    here, there = set(one.words), set(other.words)
+    return any(
+        (first in here - there and second in there - here) or (second in here - there and first in there - here)
+        for first, second in OPPOSITES
+    )

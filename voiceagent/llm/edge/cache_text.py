@@ -4,7 +4,10 @@ import re
 import unicodedata
 
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufe00-\ufe0f\ufeff]")
-
+_SAME = str.maketrans(
+    {**dict.fromkeys("‘’`´", "'"), **dict.fromkeys("‐‑–—−", "-"), "\u2044": "/", "²": "^2", "³": "^3"}
+)
+"""Before NFKC, which would make x2 of x²."""
 _DROPPED = re.compile(
     r"""(?x)
     (?<=\d),(?=\d{3}(?!\d))         # between thousands: 1,000 is 1000

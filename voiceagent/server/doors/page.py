@@ -64,8 +64,7 @@ class File:
 
 
 def door(host: Host) -> Door:
-    section = getattr(host.settings, "page", None)
-    page = section if isinstance(section, PageSection) else PageSection()
+    page = host.settings.page
     if not page.enabled:
         return Door()
     files = {path.name: File.of(path.suffix, path.read_bytes()) for path in WEB.iterdir() if path.suffix in TYPES}

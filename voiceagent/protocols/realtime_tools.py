@@ -1,0 +1,130 @@
+"""Tools as OpenAI Realtime writes them, and what they are to the session."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.structs import replace
+from pydantic import JsonValue
+
+from voiceagent.errors import Refused
+from voiceagent.llm import base as llm
+
+T = TypeVar("T")
+Given: TypeAlias = T | UnsetType | None
+"""A key of an update: left out, null or a value."""
+Name = Annotated[str, Meta(min_length=1, max_length=512)]
+FunctionName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
+"""What every endpoint of a language model takes."""
+
+MOST_TOOLS = 128
+MOST_CHARS = 200_000
+"""Of all descriptions and schemas together: some 50,000 tokens, more than any prompt should spend on them."""
+
+
+class FunctionTool(Struct, frozen=True, tag_field="type", tag="function"):
+    """`parameters` is the JSON schema of its arguments, passed on as it came."""
+
+    name: FunctionName
+    description: Given[str] = UNSET
+    parameters: Raw | UnsetType = UNSET
+
+
+class ToolFilter(Struct, frozen=True):
+    read_only: bool | UnsetType = UNSET
+    tool_names: list[str] | UnsetType = UNSET
+
+
+class ApprovalFilter(Struct, frozen=True):
+    always: ToolFilter | UnsetType = UNSET
+    never: ToolFilter | UnsetType = UNSET
+
+
+class McpTool(Struct, frozen=True, tag_field="type", tag="mcp"):
+    """`authorization` and `headers` hold the client's secrets and are never shown."""
+
+    server_label: Name
+    server_url: Given[str] = UNSET
+    server_description: Given[str] = UNSET
+    allowed_tools: list[str] | ToolFilter | None = None
+    require_approval: Literal["always", "never"] | ApprovalFilter | None = None
+    authorization: Given[str] = UNSET
+    headers: Given[dict[str, str]] = UNSET
+
+
+AnyTool = FunctionTool | McpTool
+Tools = Annotated[list[AnyTool], Meta(max_length=MOST_TOOLS)]
+
+
+class FunctionChoice(Struct, frozen=True, tag_field="type", tag="function"):
+    name: FunctionName
+
+
+class McpChoice(Struct, frozen=True, tag_field="type", tag="mcp"):
+    server_label: Name
+    name: str | None = None
+
+
+ToolChoice = Literal["auto", "none", "required"] | FunctionChoice | McpChoice
+
+
+def functions(tools: Sequence[AnyTool], param: str) -> tuple[FunctionTool, ...]:
+    """The tools of an update or a response, if all of them can be offered to a model. `param` is their place in the
+    message. Raises Refused."""
+    found: dict[str, FunctionTool] = {}
+    for index, tool in enumerate(tools):
+        if isinstance(tool, McpTool):
+            message = "MCP servers are named in this server's own configuration, not by its clients."
+            raise Refused("unsupported_tool", message, f"{param}[{index}].type")
+        if tool.name in found:
+            raise Refused("invalid_value", "Two tools have the same name.", f"{param}[{index}].name")
+        found[tool.name] = tool
+    if sum(len(tool.description or "") + len(_schema(tool)) for tool in found.values()) > MOST_CHARS:
+        raise Refused("tools_too_large", f"Tools may have {MOST_CHARS} characters in all.", param)
+    specs(tuple(found.values()), param)
+    return tuple(map(_alone, found.values()))
+
+
+def specs(tools: Sequence[FunctionTool], param: str = "tools") -> tuple[llm.ToolSpec, ...]:
+    """What a model is told of them. Raises Refused for a schema that is none."""
+    return tuple(_spec(tool, f"{param}[{index}].parameters") for index, tool in enumerate(tools))
+
+
+def choice(given: ToolChoice) -> llm.ToolChoice:
+    """A client that has no MCP tools can only have meant some tool."""
+    match given:
+        case FunctionChoice(name=name):
+            return llm.NamedTool(name)
+        case McpChoice(name=str(name)):
+            return llm.NamedTool(name)
+        case McpChoice():
+            return "required"
+        case _:
+            return given
+
+
+def _alone(tool: FunctionTool) -> FunctionTool:
+    """The tool without the message it came in, which its schema would keep in memory."""
+    return tool if isinstance(tool.parameters, UnsetType) else replace(tool, parameters=tool.parameters.copy())
+
+
+def _schema(tool: FunctionTool) -> bytes:
+    return b"" if isinstance(tool.parameters, UnsetType) else bytes(tool.parameters)
+
+
+def _spec(tool: FunctionTool, param: str) -> llm.ToolSpec:
+    parameters: dict[str, JsonValue] | None = None
+    if schema := _schema(tool):
+        parameters = _decoded(schema, param)
+    return llm.ToolSpec(tool.name, tool.description or "", parameters)
+
+
+def _decoded(schema: bytes, param: str) -> dict[str, JsonValue] | None:
+    try:
+        value: JsonValue = msgspec.json.decode(schema)
+    except (ValueError, RecursionError):
+        raise Refused("invalid_value", "Not a JSON schema.", param) from None
+    if value is not None and not isinstance(value, dict):
+        raise Refused("invalid_type", "A JSON schema is an object.", param)
+    return value
