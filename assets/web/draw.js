@@ -41,7 +41,7 @@ export function spans(turn) {
   if (marks.prepared < marks.committed) bar("hold", marks.prepared, marks.committed);
   split("asr", marks.paused ?? marks.committed, marks.transcribed);
   split("llm", asked, marks.first_clause ?? marks.first_token);
-  split("tts", marks.first_clause ?? marks.first_token, marks.first_audio);
+  split("tts", marks.first_clause ?? marks.first_token, marks.first_speech ?? marks.first_audio);
   bar("network", marks.first_audio, client.first_played);
   bar("heard", client.first_played ?? marks.first_audio, client.last_played ?? marks.interrupted ?? marks.heard);
   return bars;
@@ -135,8 +135,8 @@ function waterfall(turn, near, x, top, t) {
     parts.push(label(t(row), y + ROW / 2), shape("line", { class: "axis", x1: LABELS, x2: WIDTH - 8, y1: y + ROW, y2: y + ROW }));
   });
   const ends = new Map();
-  // Speech made ahead waits for the turn's end; when it was ready nobody has told.
-  const waited = (row, ahead) => row === "tts" && ahead;
+  // Speech made ahead waits for the turn's end; an older server does not tell when it was ready.
+  const waited = (row, ahead) => row === "tts" && ahead && turn.marks?.first_speech === undefined;
   for (const { row, from, to, ahead } of spans(turn)) {
     if (to < near.from || from > near.to) continue;
     const y = top + ROWS.indexOf(row) * ROW + 3;
@@ -184,9 +184,12 @@ function inWords(turn, t) {
 
 /** One line about a decision. */
 export function decisionText(decision, t) {
-  const { kind, action, reason, silence_ms, tokens } = decision;
+  const { kind, action, reason, silence_ms, tokens, cause, evidence } = decision;
   const why = reason ? t(`reason_${reason}`) : undefined;
-  return t(`${kind}_${action}`, { why, ms: silence_ms, tokens });
+  if (cause && cause !== "silence") return t(`endpoint_${cause}`);
+  const weighed = Object.entries(evidence ?? {}).filter(([, weight]) => Math.abs(weight) >= 0.1);
+  const because = weighed.map(([rule, weight]) => `${t(`rule_${rule}`)} ${weight > 0 ? "+" : "−"}${Math.abs(weight).toFixed(1)}`);
+  return t(`${kind}_${action}`, { why, ms: silence_ms, tokens }) + (because.length ? ` (${because.join(", ")})` : "");
 }
 
 /** The whole account of a turn: words, picture, decisions, tokens and cost, and what preparing ahead brought. */

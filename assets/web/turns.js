@@ -137,6 +137,9 @@ export class Turns {
       case "voiceagent.speculation":
         turn.decisions.push({ kind: "speculation", action: event.used ? "used" : "wasted", tokens: event.tokens, at });
         break;
+      case "voiceagent.turn.ended":
+        turn.ending = { cause: event.cause, evidence: event.evidence };
+        break;
       case "voiceagent.usage":
         turn.usage = { ...event, type: undefined, event_id: undefined, response_id: undefined };
         break;
@@ -197,7 +200,7 @@ export class Turns {
     if (events.interrupted !== undefined && turn.status === "completed") turn.status = "interrupted";
     const { speech_end: end, committed, paused } = events;
     if (end !== undefined && committed !== undefined) {
-      turn.decisions.push({ kind: "endpoint", action: "end", silence_ms: committed - end, at: committed });
+      turn.decisions.push({ kind: "endpoint", action: "end", silence_ms: committed - end, at: committed, ...turn.ending });
     }
     if (paused !== undefined) turn.decisions.push({ kind: "endpoint", action: "pause", at: paused });
     turn.decisions.sort((one, other) => one.at - other.at);

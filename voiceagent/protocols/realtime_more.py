@@ -1,7 +1,7 @@
 """The `voiceagent.*` events: what OpenAI's protocol has no words for, told to clients that asked for it.
 
-A client asks by `session.update` with `session.voiceagent.events` true; a Warning is told to all. No known client minds
-them; see docs/protocols/openai-realtime.md.
+A client asks by `session.update` with `session.voiceagent.events` true; a `voiceagent.warning` is told to all. No known
+client minds them; see docs/protocols/openai-realtime.md.
 """
 
 from typing import Literal
@@ -34,7 +34,7 @@ class ResponsePlayed(ServerEvent, tag="voiceagent.response.played"):
     response_id: str
 
 
-class Warning(ServerEvent, tag="voiceagent.warning"):  # noqa: A001 - the protocol's word
+class Warned(ServerEvent, tag="voiceagent.warning"):
     """Something was left out of what the client sent as `client_event_id`, at `param`; the rest was carried out. An
     `error` would end the talk with some clients."""
 
@@ -93,6 +93,17 @@ class ResponseUsage(ServerEvent, tag="voiceagent.usage"):
     endpoint: str
 
 
+class TurnEnded(ServerEvent, tag="voiceagent.turn.ended"):
+    """Why a turn was taken to be over. With cause `silence`: how long it was, how long it had to be, and the log-odds
+    by rule that made it so."""
+
+    item_id: str
+    cause: Literal["client", "longest", "silence"]
+    silence_ms: int
+    wait_ms: int
+    evidence: dict[str, float]
+
+
 def more(event: events.Event, *, hidden: bool) -> list[ServerEvent]:
     """What is told of a session's event beyond the protocol's own events. `hidden`: those tell nothing of it, since it
     is about a tool of the server's."""
@@ -108,6 +119,10 @@ def more(event: events.Event, *, hidden: bool) -> list[ServerEvent]:
                     parts=timeline.parts(),
                     events=timeline.marks(),
                 )
+            ]
+        case events.TurnEnded(item_id, cause, silence_ms, wait_ms, evidence):
+            return [
+                TurnEnded(item_id=item_id, cause=cause, silence_ms=silence_ms, wait_ms=wait_ms, evidence=dict(evidence))
             ]
         case events.ReplyPlayed(reply_id=reply_id):
             return [ResponsePlayed(response_id=reply_id)]

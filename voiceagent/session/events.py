@@ -4,7 +4,7 @@ Times of the user's audio are in milliseconds from the first sample the client e
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from voiceagent.audio.pcm import Pcm
@@ -34,6 +34,18 @@ class SpeechStopped:
 class AudioCommitted:
     item_id: str
     previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """Why a spoken turn was taken to be over: the client said so, it reached the longest time, or a silence of
+    `silence_ms` where `wait_ms` were asked for. `evidence`: the log-odds, by rule, that made it so long."""
+
+    item_id: str
+    cause: Literal["client", "longest", "silence"]
+    silence_ms: int = 0
+    wait_ms: int = 0
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +234,7 @@ Event = (
     SpeechStarted
     | SpeechStopped
     | AudioCommitted
+    | TurnEnded
     | AudioCleared
     | ItemAdded
     | ItemDone

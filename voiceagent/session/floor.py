@@ -53,6 +53,11 @@ class Floor:
         return self._interrupter.faint
 
     @property
+    def dismissed(self) -> bool:
+        """Whether what is heard now was made by the agent, which has just fallen silent, or by nobody."""
+        return self._interrupter.dismissed
+
+    @property
     def narrowband(self) -> bool:
         """Whether the microphone is a telephone's, which has no low tones to know a near voice by."""
         return self._interrupter.narrowband

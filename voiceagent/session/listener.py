@@ -223,6 +223,7 @@ class Listener:
         if self._pausing.silent(utterance, silent):
             self._events.voice_paused(utterance)
         if self._pausing.is_over(utterance, silent):
+            utterance.verdict = self._pausing.why(silent)
             self._end(self._segmenter.last_speech_sample or self._position)
 
     # -- utterances -------------------------------------------------------------------------------------------------

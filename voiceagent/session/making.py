@@ -163,6 +163,8 @@ class Maker:
 
     async def _sound(self, pcm: Pcm, words: tuple[WordTiming, ...] = ()) -> None:
         self._spoken.extend(pcm, self._plan.rate, words)
+        if len(pcm):
+            self._timeline.first_speech = self._timeline.first_speech or now()
         await self.steps.put(Sound(pcm))
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from voiceagent.audio.pcm import EAR_RATE
-from voiceagent.session.utterance import Utterance
+from voiceagent.session.utterance import Utterance, Verdict
 from voiceagent.turn.endpoint import Endpointer
 from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.turn.watch import PauseWatch
@@ -49,6 +49,10 @@ class Pausing:
         silence_ms = samples * 1000 // EAR_RATE
         undecided = 0 if utterance.confirmed else UNDECIDED_MS
         return silence_ms >= undecided and self._watch.is_over(silence_ms)
+
+    def why(self, samples: int) -> Verdict:
+        """For what reasons a silence so long is the end."""
+        return Verdict(samples * 1000 // EAR_RATE, self._watch.wait_ms, self._watch.evidence)
 
     def went_on(self) -> None:
         """There is voice again."""

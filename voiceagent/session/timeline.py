@@ -14,6 +14,7 @@ MARKS = (
     "committed",
     "first_token",
     "first_clause",
+    "first_speech",
     "first_audio",
     "sent",
     "heard",
@@ -26,8 +27,9 @@ class Timeline:
     """Seconds on the loop's clock; None where the turn never got there (a typed turn has no speech).
 
     `onset` is when the user's voice began, `speech_end` when the last sample with speech arrived, `paused` when the
-    silence was long enough to prepare an answer, `prepared` when that was begun, `first_audio` when the reply's first
-    sample was sent, `sent` when its last was, `heard` when the client had played it, `interrupted` when it was cut off.
+    silence was long enough to prepare an answer, `prepared` when that was begun, `first_speech` when its first sound
+    was made, `first_audio` when its first sample was sent, `sent` when its last was, `heard` when the client had played
+    it, `interrupted` when it was cut off.
     """
 
     onset: float | None = None
@@ -38,6 +40,7 @@ class Timeline:
     committed: float | None = None
     first_token: float | None = None
     first_clause: float | None = None
+    first_speech: float | None = None
     first_audio: float | None = None
     sent: float | None = None
     heard: float | None = None

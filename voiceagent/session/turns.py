@@ -18,6 +18,7 @@ from voiceagent.session.events import (
     TranscriptDone,
     TranscriptFailed,
     TranscriptPartial,
+    TurnEnded,
 )
 from voiceagent.session.floor import Floor
 from voiceagent.session.items import Item, Part
@@ -128,7 +129,7 @@ class Turns:
         not."""
         if self._agent.busy and self._may_interrupt:
             return False
-        return not (self.understanding and self._floor.faint)
+        return not (self._floor.dismissed or (self.understanding and self._floor.faint))
 
     @property
     def _may_interrupt(self) -> bool:
@@ -199,6 +200,7 @@ class Turns:
         if utterance.announced:
             talk.emit(SpeechStopped(utterance.item_id, milliseconds(end)))
         talk.emit(AudioCommitted(utterance.item_id, talk.conversation.last_id))
+        talk.emit(turn_ended(utterance))
         talk.add(Item(utterance.item_id, "user", (Part("audio", ""),)), note=False)
         utterance.committed_at = now()
         words: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
@@ -262,6 +264,14 @@ class Turns:
         timeline.paused, timeline.committed = utterance.paused_at, utterance.committed_at
         timeline.transcribed = utterance.transcribed_at
         self._agent.release(reply)
+
+
+def turn_ended(utterance: Utterance) -> TurnEnded:
+    if utterance.by_hand:
+        return TurnEnded(utterance.item_id, "client")
+    if (verdict := utterance.verdict) is None:
+        return TurnEnded(utterance.item_id, "longest")
+    return TurnEnded(utterance.item_id, "silence", verdict.silence_ms, verdict.wait_ms, verdict.evidence)
 
 
 def milliseconds(position: int) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +14,16 @@ from voiceagent.session.clock import now
 
 KEPT_SAMPLES = 8 * EAR_RATE
 """What is kept of its sound for judging its end; the words are the recogniser's business."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a silence was taken for the end of a turn: it lasted `silence_ms` where `wait_ms` were asked for by the
+    `evidence`, log-odds by rule."""
+
+    silence_ms: int
+    wait_ms: int
+    evidence: Mapping[str, float]
 
 
 class Utterance:
@@ -37,6 +49,8 @@ class Utterance:
         """Whether the client was told that speech has started."""
         self.silenced = False
         """Whether the agent was cut off for it."""
+        self.verdict: Verdict | None = None
+        """Why it is over; None when no silence has ended it."""
         self.by_hand = False
         """Whether the client itself has ended the turn; it will then ask for the answer itself."""
         self._asr = asr

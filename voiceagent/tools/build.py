@@ -4,6 +4,7 @@ from typing import Protocol
 
 from voiceagent.tools.base import ToolSource
 from voiceagent.tools.functions import PythonSource
+from voiceagent.tools.mcp_client import McpPackage
 from voiceagent.tools.mcp_source import WAIT_SECONDS, McpSource
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.tools.toolbox import Toolbox
@@ -23,6 +24,7 @@ def make_sources(settings: ToolsSection, *, wait_seconds: float = WAIT_SECONDS) 
         *(PythonSource(section, settings.threads) for section in settings.python),
         *(Webhook(section) for section in settings.webhook),
         *(McpSource(section, wait_seconds=wait_seconds) for section in settings.mcp),
+        *((McpPackage(),) if settings.client_mcp else ()),
     )
 
 

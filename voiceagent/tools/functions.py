@@ -20,35 +20,30 @@ import inspect
 import logging
 import sys
 import traceback
-import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Literal, Protocol, TypeVar, cast, overload
+from typing import Literal, Protocol, TypeVar, cast, overload
 
 import pydantic_core
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
-from pydantic.errors import PydanticUserError
+from pydantic import JsonValue
 
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import Caller, ToolSpec
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
 from voiceagent.tools.docstrings import described
 from voiceagent.tools.settings import PythonSection
+from voiceagent.tools.signature import Function, Signature
 from voiceagent.tools.threads import Busy, Threads, off_loop
 
 log = logging.getLogger(__name__)
 
-Function = Callable[..., object]
 F = TypeVar("F", bound=Function)
 G = TypeVar("G", bound=Function)
 
 IMPORT_SECONDS = 60.0
 """How long a module may take to be loaded."""
-MOST_ERRORS = 5
-"""How many wrong arguments a model is told of at a time."""
 _MARK = "__voiceagent_tool__"
 
 
@@ -124,7 +119,8 @@ class FunctionTool:
         given = self._signature.read(arguments, caller)
         try:
             if self._async:
-                return told(await cast(typing.Awaitable[object], self._function(**given)))
+                result = self._function(**given)
+                return told(await result if inspect.isawaitable(result) else result)
             return await self._threads.run(lambda: told(self._function(**given)))
         except Busy:
             raise ToolError("too many calls wait already") from None
@@ -139,44 +135,6 @@ class FunctionTool:
             kind = type(error).__name__
             log.error("tool %s broke: %s at %s:%s", self.spec.name, kind, place.filename, place.lineno)
             raise ToolError(kind) from None
-
-
-class Signature:
-    """A function's parameters: as a JSON schema, and read from a call's arguments. Those of type Caller are filled in
-    and not told."""
-
-    def __init__(self, function: Function, descriptions: Mapping[str, str]) -> None:
-        self._callers: list[str] = []
-        self._names: dict[str, str] = {}
-        """The parameters by the names of the model's fields, which may not begin with _ or be `json` and the like."""
-        fields: dict[str, object] = {}
-        for name, parameter, annotation in _parameters(function):
-            if _is_caller(annotation):
-                self._callers.append(name)
-                continue
-            key = f"p{len(fields)}"
-            default = ... if parameter.default is parameter.empty else parameter.default
-            about = {"description": descriptions[name]} if name in descriptions else {}
-            fields[key] = (Annotated[annotation, Field(alias=name, **about)], default)  # type: ignore[call-overload]
-            self._names[key] = name
-        try:
-            self._model = cast(
-                type[BaseModel],
-                create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields),  # type: ignore[call-overload]
-            )
-            self.schema = _plain(self._model.model_json_schema(by_alias=True))
-        except (PydanticUserError, pydantic_core.SchemaError, TypeError) as error:
-            raise ConfigError(f"the parameters of {function.__name__} cannot be told: {type(error).__name__}") from None
-
-    def read(self, arguments: Mapping[str, JsonValue], caller: Caller) -> dict[str, object]:
-        """What to call the function with. Raises ToolError, which tells the model what is wrong."""
-        try:
-            model = self._model.model_validate(dict(arguments))
-        except ValidationError as error:
-            wrong = [f"{'.'.join(map(str, one['loc'])) or 'all'}: {one['msg']}" for one in error.errors()[:MOST_ERRORS]]
-            raise ToolError(f"wrong arguments: {'; '.join(wrong)}") from None
-        given: dict[str, object] = {name: getattr(model, key) for key, name in self._names.items()}
-        return given | dict.fromkeys(self._callers, caller)
 
 
 def told(result: object) -> str:
@@ -204,10 +162,8 @@ class PythonSource:
             raise ConfigError(f"{where}: {error}") from None
         except TimeoutError:
             raise ConfigError(f"{where}: it is not loaded after {IMPORT_SECONDS:g} s") from None
-        functions = _chosen(module, section.functions)
-        if not functions:
-            raise ConfigError(f"{where}: mark its functions with @tool, or name them in `functions`")
         try:
+            functions = _chosen(module, section.functions)
             self._tools = tuple(self._tool(name, function) for name, function in functions.items())
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
@@ -236,6 +192,8 @@ def load(name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigError(f"there is no module {error.name}: name its file, or set PYTHONPATH") from None
         raise ConfigError(f"it needs the module {error.name}, which is not installed") from None
+    except SyntaxError as error:
+        raise ConfigError(f"it cannot be loaded: {type(error).__name__} at {error.filename}:{error.lineno}") from None
     except BaseException as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise ConfigError(f"it cannot be loaded: {type(error).__name__} at {place.filename}:{place.lineno}") from None
@@ -264,51 +222,13 @@ def _chosen(module: ModuleType, names: tuple[str, ...]) -> dict[str, Function]:
     found: dict[str, Function] = {}
     for name in names or tuple(vars(module)):
         function = getattr(module, name, None)
-        if names and not callable(function):
-            raise ConfigError(f"[tools] python {module.__name__}: there is no function {name}")
+        if names and not inspect.isroutine(function):
+            raise ConfigError(f"there is no function {name}")
         mark = mark_of(function)
         if names or mark is not None:
-            found[mark.name if mark is not None and mark.name else name] = cast(Function, function)
+            own = mark.name if mark is not None and mark.name else name
+            if found.setdefault(own, cast(Function, function)) is not function:
+                raise ConfigError(f"two tools are named {own}")
+    if not found:
+        raise ConfigError("mark its functions with @tool, or name them in `functions`")
     return found
-
-
-def _parameters(function: Function) -> list[tuple[str, inspect.Parameter, object]]:
-    try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except Exception as error:
-        raise ConfigError(f"the types of {function.__name__} cannot be read: {type(error).__name__}") from None
-    parameters = []
-    for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise ConfigError(f"{function.__name__}: a model cannot give {parameter}")
-        if name not in hints:
-            raise ConfigError(f"{function.__name__}: the parameter {name} has no type")
-        parameters.append((name, parameter, cast(object, hints[name])))
-    return parameters
-
-
-def _is_caller(annotation: object) -> bool:
-    """Whether it is Caller, or Caller or None."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return Caller in typing.get_args(annotation)
-    return annotation is Caller
-
-
-def _plain(schema: JsonValue) -> dict[str, JsonValue]:
-    """Without the titles, which only repeat the names."""
-
-    def stripped(value: JsonValue, named: bool = False) -> JsonValue:
-        """`named`: the keys are names, not the schema's own words."""
-        match value:
-            case dict():
-                return {
-                    key: stripped(inner, not named and key in ("properties", "$defs"))
-                    for key, inner in value.items()
-                    if named or key != "title" or not isinstance(inner, str)
-                }
-            case list():
-                return [stripped(inner) for inner in value]
-            case _:
-                return value
-
-    return cast(dict[str, JsonValue], stripped(schema))

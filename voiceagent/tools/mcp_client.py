@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from voiceagent.section import header_name, header_value
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
+from voiceagent.tools.mcp_names import offered
 from voiceagent.tools.mcp_source import need_mcp
 from voiceagent.tools.settings import ToolsSection
 
@@ -63,6 +64,8 @@ class ClientMcp:
         resolve: "Resolve | None" = None,
     ) -> None:
         self.server = server
+        self._label = next(iter(offered([server.label])))[:31]
+        """Of letters that names and logs can have."""
         self._settings = settings
         self._taken = frozenset(taken)
         self._resolve = resolve
@@ -103,15 +106,14 @@ class ClientMcp:
         allow = Allow(self._settings.client_mcp_hosts, self._resolve)
         allow.check(self.server.url)
         seconds = self._settings.client_mcp_seconds
-        transport = partial(streams, "of a client", self.server.url, _headers(self.server), seconds, allow)
-        self._connection = McpConnection("of the client", transport, self._take, connect_seconds=seconds)
+        transport = partial(streams, self._label, self.server.url, _headers(self.server), seconds, allow)
+        self._connection = McpConnection(self._label, transport, self._take, connect_seconds=seconds)
         self._connection.start()
         await self._connection.tried.wait()
         if not self._connection.connected:
             raise ToolError("the MCP server cannot be reached")
 
     def _take(self, listed: "Sequence[mcp_types.Tool]") -> None:
-        from voiceagent.tools.mcp_names import offered
         from voiceagent.tools.mcp_tools import tools_of
 
         assert self._connection is not None
@@ -119,11 +121,25 @@ class ClientMcp:
         self._tools = tools_of(
             self._connection,
             listed,
-            prefix=f"{next(iter(offered([self.server.label])))[:31]}_" if clash else "",
+            prefix=f"{self._label}_" if clash else "",
             allowed=self.server.allowed,
             policy_of=_policy,
             taken=self._taken,
         )
+
+
+class McpPackage:
+    """A ToolSource without tools: has the package at hand before a client needs it in the middle of others' talks."""
+
+    label = "client_mcp"
+
+    async def open(self) -> None:
+        await need_mcp("[tools] client_mcp")
+
+    def tools(self) -> tuple[Tool, ...]:
+        return ()
+
+    async def close(self) -> None: ...
 
 
 def _policy(name: str, own: ToolPolicy) -> ToolPolicy:

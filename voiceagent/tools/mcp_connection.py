@@ -31,7 +31,8 @@ from voiceagent.tools.base import ToolError
 log = logging.getLogger(__name__)
 
 Streams = tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]
-Transport = AbstractAsyncContextManager[Streams]
+MakeTransport = Callable[[Callable[[], None]], AbstractAsyncContextManager[Streams]]
+"""What it is given is to be called when the server has forgotten the connection."""
 
 MOST_TOOLS = 256
 MOST_PAGES = 50
@@ -56,7 +57,7 @@ class McpConnection:
     def __init__(
         self,
         label: str,
-        transport: Callable[[], Transport],
+        transport: MakeTransport,
         on_tools: Callable[[Sequence[Tool]], None],
         *,
         mode: Literal["auto", "legacy"] = "auto",
@@ -81,7 +82,13 @@ class McpConnection:
 
     @property
     def connected(self) -> bool:
-        return self._client is not None
+        return self._current is not None
+
+    @property
+    def _current(self) -> Client | None:
+        """None also once the connection is lost and only winds up."""
+        lost = self._attempt is None or self._attempt.cancel_called
+        return None if lost else self._client
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name=f"mcp {self.label}")
@@ -103,16 +110,17 @@ class McpConnection:
 
     async def call(self, name: str, arguments: Mapping[str, JsonValue]) -> CallToolResult:
         """The server's own answer. Cancelling the call cancels it at the server. Raises ToolError."""
-        client, attempt = self._client, self._attempt
-        if client is None or attempt is None:
+        client = self._current
+        if client is None:
             raise ToolError(f"the server {self.label} is not connected")
         request = CallToolRequest(params=CallToolRequestParams(name=name, arguments=dict(arguments)))
         try:
             # Not Client.call_tool: it checks results against the server's schema on the loop, which no model needs.
             return await client.session.send_request(request, CallToolResult)
         except MCPError as error:
-            if error.code == CONNECTION_CLOSED or error.message == "Session terminated":
-                attempt.cancel()
+            if error.code == CONNECTION_CLOSED and self._client is client:
+                self._lost()
+            if self._current is not client:
                 raise ToolError(f"the connection to the server {self.label} was lost") from None
             raise ToolError(error.message[:ERROR_CHARS] or "the server refused it") from None
         except Exception as error:
@@ -148,7 +156,7 @@ class McpConnection:
                 log.warning("MCP server %s: %s", self.label, _kinds(error))
             finally:
                 self._client = None
-        if self._attempt.cancelled_caught:
+        if self._attempt.cancelled_caught and not self._ending:
             problem = "the connection was lost" if was_connected else f"no answer within {self._connect_seconds:g} s"
             log.warning("MCP server %s: %s", self.label, problem)
         return was_connected
@@ -165,7 +173,7 @@ class McpConnection:
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[Streams]:
         """The transport; where it ends by itself, so does the attempt."""
-        async with self._transport() as (read, write):
+        async with self._transport(self._lost) as (read, write):
             yield _Watched(read, self._lost), write
 
     def _lost(self) -> None:

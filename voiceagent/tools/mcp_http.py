@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 8 * 1024 * 1024
 """Of one answer."""
 WRITE_SECONDS = 30.0
+LIMITS = httpx2.Limits(max_connections=100, keepalive_expiry=1.0)
+"""Connections are kept shorter than servers do: a request that meets a closing one ends them all."""
 TRUST_SECONDS = 10.0
 """How long reading the certificates of the authorities may take."""
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -35,7 +37,12 @@ class Refused(httpx2.TransportError):
 
 @asynccontextmanager
 async def streams(
-    label: str, url: str, headers: Mapping[str, str], connect_seconds: float, allow: "Allow | None" = None
+    label: str,
+    url: str,
+    headers: Mapping[str, str],
+    connect_seconds: float,
+    allow: "Allow | None",
+    on_lost: Callable[[], None],
 ) -> AsyncIterator[Streams]:
     """The transport to this server. With `allow` it goes only where that says, and never through a proxy."""
     host = httpx2.URL(url).host
@@ -44,7 +51,9 @@ async def streams(
         verify = await off_loop(ssl.create_default_context, "tools", TRUST_SECONDS)
 
     async def watch(response: httpx2.Response) -> None:
-        if response.status_code >= 400 and response.status_code not in (404, 405):
+        if response.status_code == 404 and "mcp-session-id" in response.request.headers:
+            on_lost()
+        elif response.status_code >= 400 and response.status_code not in (404, 405):
             log.warning("MCP server %s: HTTP %d", label, response.status_code)
 
     client = httpx2.AsyncClient(
@@ -53,6 +62,7 @@ async def streams(
         event_hooks={"response": [watch]},
         transport=Bounded(verify, allow) if allow is not None or _is_loopback(host) else None,
         verify=verify,
+        limits=LIMITS,
         trust_env=allow is None and not _is_loopback(host),  # a proxy cannot reach this very machine
     )
     async with client, streamable_http_client(url, http_client=client) as (read, write):
@@ -63,7 +73,7 @@ class Bounded(httpx2.AsyncBaseTransport):
     """Bounds what an answer may hold; with `allow` looks at every address that is connected to."""
 
     def __init__(self, verify: ssl.SSLContext | bool, allow: "Allow | None" = None) -> None:
-        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
+        self._inner = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=LIMITS)
         self._allow = allow
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import mcp_types
 
-    from voiceagent.tools.mcp_connection import McpConnection, Streams, Transport
+    from voiceagent.tools.mcp_connection import MakeTransport, McpConnection, Streams
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +85,14 @@ class McpSource:
         if self._connection is not None:
             await self._connection.stop()
 
-    def _transport(self, where: str) -> "Callable[[], Transport]":
+    def _transport(self, where: str) -> "MakeTransport":
         """Raises ConfigError for variables that are not set."""
         section = self._section
         if section.url:
             from voiceagent.tools.mcp_http import streams
 
             headers = headers_of(where, section.headers, section.headers_env)
-            return partial(streams, section.name, section.url, headers, section.connect_seconds)
+            return partial(streams, section.name, section.url, headers, section.connect_seconds, None)
         variables = {name: from_environment(f"{where} inherit", name) for name in section.inherit}
         variables |= {name: value.get_secret_value() for name, value in section.env.items()}
         return partial(_process, section, variables)
@@ -116,7 +116,9 @@ class McpSource:
 
 
 @asynccontextmanager
-async def _process(section: McpSection, variables: dict[str, str]) -> "AsyncIterator[Streams]":
+async def _process(
+    section: McpSection, variables: dict[str, str], on_lost: Callable[[], None]
+) -> "AsyncIterator[Streams]":
     """The server as a process of ours. What it writes to its standard error may be users' words: it is not logged."""
     from mcp.client.stdio import StdioServerParameters, stdio_client
 

@@ -67,14 +67,15 @@ class Toolbox:
             names.add(name)
 
     async def close(self) -> None:
-        """End what still runs and close all sources."""
+        """End what still runs and close all sources, side by side."""
         for task in self._running:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=GRACE_SECONDS)
-        for source in reversed(self._opened):
-            await source.close()
-        self._opened.clear()
+        opened, self._opened = self._opened, []
+        for error in await asyncio.gather(*(source.close() for source in opened), return_exceptions=True):
+            if isinstance(error, BaseException):
+                log.error("tools could not be closed: %s", type(error).__name__)
 
     def __bool__(self) -> bool:
         """Whether there is anything in it, now or later."""

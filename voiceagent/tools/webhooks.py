@@ -29,7 +29,7 @@ MOST_BYTES = 32 * 1024
 CUT = "\n(the rest is cut)"
 ERROR_CHARS = 500
 """The most of a refusal's words that the model is shown."""
-RETRY_SECONDS = (0.2, 0.5, 1.0)
+RETRY_SECONDS = (0.1, 0.3, 0.6)
 """The waits before a connection is tried again."""
 KEEP_SECONDS = 1.0
 """How long a connection is kept: shorter than servers do, so that a request meets no closing one and is lost."""

@@ -21,6 +21,10 @@ class Endpointer(Protocol):
         passed, the turn is over at once."""
         ...
 
+    def evidence(self, pause: Pause) -> Mapping[str, float]:
+        """What speaks for (above 0) and against the end, in log-odds by rule, to be shown; empty where nothing is."""
+        ...
+
 
 class FixedSilence:
     """Ends a turn after a set silence: the client's own, the configuration's, or the one its eagerness stands for."""
@@ -33,6 +37,9 @@ class FixedSilence:
 
     def wait_ms(self, pause: Pause) -> int:
         return self._silence_ms
+
+    def evidence(self, pause: Pause) -> Mapping[str, float]:
+        return {}
 
 
 EVIDENCE_MS = 300
@@ -76,6 +83,9 @@ class AdaptiveSilence:
 
     def wait_ms(self, pause: Pause) -> int:
         return self._patience.wait_ms(sum(rule.evidence(pause) for rule in self._rules))
+
+    def evidence(self, pause: Pause) -> Mapping[str, float]:
+        return {type(rule).__name__.lower(): round(rule.evidence(pause), 2) for rule in self._rules}
 
 
 def endpointer(options: TurnOptions, configured_ms: int = 0) -> Endpointer:

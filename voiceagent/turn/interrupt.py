@@ -37,6 +37,9 @@ HINT_MS = 160
 BLIP_MS = 160
 """A voice that was over sooner holds no word; the recogniser is not asked."""
 
+TAIL_MS = 608
+"""After the agent's last sample its echo may still be heard: the longest delay that is looked for."""
+
 FAINT_MS = 320
 """So long a voice is listened to before its level tells that it is somebody else's: the first syllable may be soft."""
 
@@ -77,6 +80,8 @@ class Interrupter:
         self._lately: deque[Sound] = deque(maxlen=ONSET_SPAN)
         self._usual = Usual()
         self._phase = Phase.SILENT
+        self._silent_ms = TAIL_MS
+        """Since the agent talked."""
         self._voice: Voice | None = None
         self._stand = Stand.QUIET
         self._meaning = Meaning.NOTHING
@@ -105,6 +110,14 @@ class Interrupter:
         """Whether what is heard now is surely not this user, by its level."""
         return is_faint(Voice(self._lately), self._usual)
 
+    @property
+    def dismissed(self) -> bool:
+        """Whether what is heard now is none of the user's though the agent has just fallen silent: the end of its echo,
+        or what was already decided to be no interruption."""
+        if self._silent_ms >= TAIL_MS:
+            return False
+        return self._stand in (Stand.IGNORED, Stand.ECHOING) or self._echo.explains_lately or self.faint
+
     # -- input ------------------------------------------------------------------------------------------------------
 
     def hear(self, probability: float, window: Pcm, phase: Phase, played: Pcm | None = None) -> Step:
@@ -120,6 +133,7 @@ class Interrupter:
         event = self._segmenter.push(probability)
         ended = self._follow(event, heard)
         self._phase = phase
+        self._silent_ms = self._silent_ms + WINDOW_MS if phase is Phase.SILENT else 0
         if phase in (Phase.SILENT, Phase.PROTECTED):
             return self._rest(ended)
         if isinstance(event, Pause):

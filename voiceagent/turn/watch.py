@@ -1,5 +1,6 @@
 """Follows one speaker's pauses through a talk and says when a turn is over: what a session asks."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from voiceagent.audio.pcm import Pcm
@@ -42,6 +43,11 @@ class PauseWatch:
     def wait_ms(self) -> int:
         """The silence in all that ends the turn, as far as can be said now."""
         return self.endpointer.wait_ms(self._pause or Pause())
+
+    @property
+    def evidence(self) -> Mapping[str, float]:
+        """What speaks for and against the end, by rule."""
+        return self.endpointer.evidence(self._pause or Pause())
 
     def is_over(self, silence_ms: float) -> bool:
         """Whether a silence that has lasted so long ends the turn."""
