@@ -27,8 +27,8 @@ from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.section import Milliseconds, Seconds, Section
 from voiceagent.server.admin_settings import AdminSection
 from voiceagent.server.calls_settings import TelephoneSection
-from voiceagent.tools.settings import ToolsSection
 from voiceagent.server.page_settings import PageSection
+from voiceagent.tools.settings import ToolsSection
 from voiceagent.turn.interrupt_settings import InterruptSettings
 
 INSTRUCTIONS = (
@@ -116,11 +116,13 @@ class FillerSection(Section):
 
 class PlayoutSection(Section):
     """`lead_ms`: how much audio the client is given ahead of what it plays. `held_back_ms`: how late a client that does
-    not report its position is thought to play (its own buffer and its loudspeaker's), for what was heard of a reply."""
+    not report its position is thought to play (its own buffer and its loudspeaker's), for what was heard of a reply.
+    `speech_cache_mb`: how much speech is kept to be played again at once (0: none)."""
 
     lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
     frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
     held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
+    speech_cache_mb: Annotated[int, Field(ge=0)] = 64
 
 
 class MemorySection(Section):
