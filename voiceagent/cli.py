@@ -1,4 +1,5 @@
-"""The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`, `tools`."""
+"""The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`, `speakers`, `tools`,
+`recordings`, `report`, `llm`, `llm-proxy`."""
 
 import asyncio
 import functools
@@ -16,14 +17,21 @@ from rich.markup import escape
 from voiceagent import __version__, settings
 from voiceagent.errors import VoiceagentError
 from voiceagent.evaluation.cli import evaluate
+from voiceagent.llm.cli import app as llm_app
 from voiceagent.memory.cli import app as memory_app
 from voiceagent.models.cli import app as models_app
+from voiceagent.recordings import cli as recordings
+from voiceagent.server.xiaozhi_cli import app as speakers_app
 from voiceagent.tools.cli import app as tools_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models_app, name="models", help="The model files on this machine.")
 app.add_typer(memory_app, name="memory", help="What is remembered of users.")
+app.add_typer(recordings.app, name="recordings", help="The recorded talks.")
+app.command()(recordings.report)
+app.add_typer(speakers_app, name="speakers", help="The xiaozhi devices that may come in.")
 app.add_typer(tools_app, name="tools", help="What agents may call.")
+app.add_typer(llm_app, name="llm", help="The language model's endpoints.")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The TOML file; the environment wins over it.")
@@ -72,6 +80,27 @@ def serve(
         log_to_stderr(loaded.server.log_level)
         voice = VoiceServer(loaded, make_engines(loaded))
         asyncio.run(run(voice, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
+
+
+@app.command(name="llm-proxy")
+def llm_proxy(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = None,
+) -> None:
+    """Serve the configured language model alone, as an OpenAI-compatible endpoint."""
+    from voiceagent.demo import LISTENING
+    from voiceagent.llm.edge.proxy import Proxy
+    from voiceagent.llm.edge.proxy_serve import serve as run
+    from voiceagent.server.runtime import make_llm
+
+    with plain_errors():
+        loaded = settings.load(config)
+        changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+        loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
+        log_to_stderr(loaded.server.log_level)
+        proxy = Proxy(loaded, make_llm(loaded))
+        asyncio.run(run(proxy, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
 
 
 @app.command()

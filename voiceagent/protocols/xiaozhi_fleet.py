@@ -16,8 +16,7 @@ MAX_ADDRESS = 200
 MAX_DEVICE_ID = 128
 MIN_SECRET = 16
 _HOST = re.compile(r"(?=.{1,100}$)[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]{1,5})?")
-_NOT_OF_IDS = re.compile(r"[^\x21-\x7e]|/")
-_VERSION = re.compile(r"[0-9]{1,9}(.[0-9]{1,9}){0,7}")
+_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,7}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -47,7 +46,7 @@ def device_address(value: str) -> str:
 def device_id(value: str) -> str:
     """As devices are told apart: lower case. Raises ValueError when it is no id."""
     value = value.strip().lower()
-    if not value or len(value) > MAX_DEVICE_ID or _NOT_OF_IDS.search(value):
+    if not value or len(value) > MAX_DEVICE_ID or not value.isprintable() or {" ", "/"} & set(value):
         raise ValueError("is no id of a device; it is the MAC address, such as a0:b1:c2:d3:e4:f5")
     return value
 
@@ -77,26 +76,30 @@ LongSecret = Annotated[SecretStr, AfterValidator(long_enough)]
 
 class FirmwareSection(Section):
     """An image, the one for the app partition. `board` is a pattern (`bread-*`) for the board's name; `percent` of its
-    devices get it. `force` gives it to devices of any other version, newer ones too."""
+    devices get it. `force` gives it to devices of any other version, newer ones too. `url` is where devices load it
+    ("": from this server)."""
 
     board: Annotated[str, Field(min_length=1)]
     version: str
     file: Path
     percent: Annotated[float, Field(ge=0, le=100)] = 100.0
     force: bool = False
+    url: DeviceAddress = ""
 
     @field_validator("version")
     @classmethod
     def _can_be_compared(cls, value: str) -> str:
         if dotted(value) is None:
-            raise ValueError("must be numbers with dots between them, such as 2.4.3: anything else crashes the firmware")
+            raise ValueError(
+                "must be numbers with dots between them, such as 2.4.3: anything else crashes the firmware"
+            )
         return value
 
     @field_validator("file")
     @classmethod
     def _fits_an_address(cls, value: Path) -> Path:
         if not _FILE_NAME.fullmatch(value.name):
-            raise ValueError("the file's name may have letters, digits and . _ - only, and begins with none of the dots")
+            raise ValueError("the file's name may have only letters, digits and . _ - and must not begin with a dot")
         return value.expanduser()
 
     @property

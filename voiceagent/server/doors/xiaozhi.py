@@ -4,7 +4,6 @@ A device knows neither from itself: OTA tells it the one, and the WebSocket the 
 """
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -16,31 +15,28 @@ from starlette.websockets import WebSocket
 from voiceagent.protocols.xiaozhi import XiaozhiProtocol
 from voiceagent.protocols.xiaozhi_mcp import ToolCache, Vision
 from voiceagent.protocols.xiaozhi_wire import Version
-from voiceagent.server.admission import Denied
+from voiceagent.server.doors.xiaozhi_ota import OtaDoor, http_base
+from voiceagent.server.doors.xiaozhi_speakers import SpeakersDoor
 from voiceagent.server.host import Door, Host, Visitor
+from voiceagent.server.xiaozhi_boot import ids
+from voiceagent.server.xiaozhi_fleet import Fleet
+from voiceagent.server.xiaozhi_tokens import Bearer
 
 PATHS = ("/xiaozhi/v1/", "/xiaozhi/v1", "/xiaozhi/", "/xiaozhi")
 VISION_PATH = "/xiaozhi/vision"
-MAX_ID = 128
-"""Characters of a device's id."""
 MAX_PHOTO = 4 * 1024 * 1024
 """Bytes of an upload; a device's JPEG has some 100 kB."""
 UPLOAD_SECONDS = 15.0
 """How long an upload may take."""
 NO_VISION = {"success": False, "message": "This server has no model that can look at pictures."}
 VERSIONS: Mapping[str, Version] = {"1": 1, "2": 2, "3": 3}
-_CONTROL = re.compile(r"[\x00-\x20\x7f/]")
-
-
-def check_token(host: Host, device_id: str, token: str) -> str:
-    """Who pays for this device. Raises Denied 401."""
-    return host.admission.identify(f"Bearer {token}" if token else None, [])
 
 
 class XiaozhiDoor:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._section = host.settings.xiaozhi
+        self._fleet = Fleet(host)
         self._cache = ToolCache()
         self._photographers: set[str] = set()
         """Tokens of the devices that are connected."""
@@ -48,9 +44,11 @@ class XiaozhiDoor:
     @property
     def door(self) -> Door:
         talks = [WebSocketRoute(path, self._talk) for path in PATHS]
-        return Door(routes=[Route(VISION_PATH, self._look, methods=["POST"]), *talks])
+        pages = [*OtaDoor(self._host, self._fleet).routes(), *SpeakersDoor(self._fleet).routes()]
+        return Door([Route(VISION_PATH, self._look, methods=["POST"]), *pages, *talks], self._fleet.run)
 
     async def _talk(self, websocket: WebSocket) -> None:
+        await self._fleet.ready()
         with self._vision(websocket) as vision:
             await self._host.welcome(websocket, lambda: self._knock(websocket, vision))
 
@@ -58,10 +56,8 @@ class XiaozhiDoor:
         """Browsers cannot set headers: the query may say the same."""
         query = websocket.query_params
         self._host.admission.check_origin(websocket.headers.get("origin"))
-        device_id = told(websocket, "device-id").lower()
-        if len(device_id) > MAX_ID or _CONTROL.search(device_id):
-            raise Denied(400, "invalid_device_id", "the Device-Id is not one")
-        tenant = check_token(self._host, device_id, bare(told(websocket, "authorization")))
+        device_id, client_id = ids(websocket.headers, query)
+        tenant = self._fleet.identify(Bearer(device_id, client_id), bare(told(websocket, "authorization")))
         session_id = self._host.new_id("sess")
         protocol = XiaozhiProtocol(
             session_id=session_id,
@@ -83,17 +79,9 @@ class XiaozhiDoor:
         token = self._host.new_id("vision")
         self._photographers.add(token)
         try:
-            yield Vision(self._public_url(websocket) + VISION_PATH, token)
+            yield Vision(http_base(self._host, websocket) + VISION_PATH, token)
         finally:
             self._photographers.discard(token)
-
-    def _public_url(self, websocket: WebSocket) -> str:
-        """The server as the device reaches it. Its Host header names no port."""
-        if self._section.public_url:
-            return self._section.public_url.rstrip("/")
-        address = websocket.scope.get("server") or ("127.0.0.1", self._host.settings.server.port)
-        scheme = "https" if websocket.url.scheme == "wss" else "http"
-        return f"{scheme}://{websocket.url.hostname or address[0]}:{websocket.url.port or address[1]}"
 
     async def _look(self, request: Request) -> Response:
         """A photo and a question, as a form. What is answered is read to the model as it is."""
