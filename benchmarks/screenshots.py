@@ -1,8 +1,11 @@
 """The README's pictures: `python -m benchmarks.screenshots` talks with the default server in headless Chromium, and
-writes docs/images/page.png, turns.png and page-phone.png. Needs Chromium and a font with Chinese characters."""
+writes docs/images/page.png, turns.png, page-phone.png and admin.png. Needs Chromium and a font with Chinese
+characters."""
 
 import argparse
 import asyncio
+import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -51,12 +54,13 @@ def conversation() -> Pcm:
 
 
 @asynccontextmanager
-async def default_server() -> AsyncIterator[str]:
-    """The page of a server as anybody starts it."""
+async def default_server(admin_key: str) -> AsyncIterator[str]:
+    """The page of a server as anybody starts it, but that an operator may look in."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "voiceagent", "serve", "--port", "0"),
         stdout=asyncio.subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "VOICEAGENT_ADMIN__KEY": admin_key},
     )
     try:
         line = (await line_of(process, START_SECONDS)).decode()
@@ -68,13 +72,19 @@ async def default_server() -> AsyncIterator[str]:
 
 
 async def take(browser: Browser, folder: Path) -> None:
-    async with default_server() as url, browser.page() as page:
+    key = secrets.token_hex(16)
+    async with default_server(key) as url, browser.page() as page, browser.page() as operator:
+        await operator.viewport(1280, 1080)
+        await sign_in(operator, url, key)
         await page.viewport(1280, 860)
         await page.open(url)
         await page.click("#talk")
+        await watch(operator)
         await page.until("voiceagent.turns.list[1]?.marks.interrupted !== undefined", TALK_SECONDS)
         await page.until("voiceagent.turns.list.length === 3 && voiceagent.sounding", TALK_SECONDS)
         await page.screenshot(folder / "page.png")
+        await operator.value("scrollTo(0, 0)")
+        await operator.screenshot(folder / "admin.png")
         await page.until("voiceagent.turns.last.status === 'completed' && !voiceagent.sounding", TALK_SECONDS)
         await page.click("#talk")
         await one_turn(page, folder / "turns.png")
@@ -83,6 +93,21 @@ async def take(browser: Browser, folder: Path) -> None:
         await page.click("#ui-language")
         await page.value("document.fonts.ready.then(() => scrollTo(0, 0))")
         await page.screenshot(folder / "page-phone.png")
+
+
+async def sign_in(operator: Page, url: str, key: str) -> None:
+    """Into the operator's view."""
+    await operator.open(f"{url}admin")
+    await operator.value("document.querySelector('input').focus()")
+    await operator.write(key)
+    await operator.press("Enter")
+    await operator.until("document.getElementById('state')?.dataset.state === 'open'")
+
+
+async def watch(operator: Page) -> None:
+    """The only talk, from now on."""
+    await operator.until("document.querySelectorAll('#talks tr').length === 1")
+    await operator.click("#talks button")
 
 
 async def one_turn(page: Page, path: Path) -> None:

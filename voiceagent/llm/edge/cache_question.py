@@ -18,9 +18,10 @@ MOST_CHARS = 300
 """Of a question: longer ones hardly come twice."""
 
 _PERSONAL = re.compile(
-    r"\b(?:my name|i am called|call me|(?:i'm|i am) (?!not |being )|i live|i was (?:born|diagnosed)|i (?:earn|weigh|suffer|take)"
+    r"\b(?:my name|i am called|call me|(?:i'm|i am) (?!not |being )|i live|i was (?:born|diagnosed)"
+    r"|(?<!should )(?<!can )(?<!may )(?<!do )i (?:earn|weigh|suffer|take)"
     r"|my (?:[\w-]+ ){1,3}(?:is|was|are|were) (?!there|it|in|safe|possible|allowed)"
-    r"|my (?:wife|husband|son|daughter|mother|father|girlfriend|boyfriend|boss|doctor|diagnosis|illness|salary|debts?))\b"
+    r"|my (?:wife|husband|son|daughter|mother|father|girlfriend|boyfriend|boss|doctor|diagnosis|salary|debts?))\b"
     r"|我叫|我姓|我的名字|我是(?!否|不是)|我住|我家|我今年|我出生|我得了|我患|我怀孕"
     r"|我的?(?:妻子|老婆|丈夫|老公|儿子|女儿|妈妈|爸爸|母亲|父亲|女朋友|男朋友|老板|病|工资|[^，。？是]{1,6}是(?!不是|否|什么|多少|谁|哪))",
     re.IGNORECASE,
@@ -30,7 +31,7 @@ _CHANGING = re.compile(
     r"\b(?:today|tonight|tomorrow|yesterday|now|nowadays|current|currently|latest|newest|recent|recently|lately|still"
     r"|yet|already|soon|this (?:morning|afternoon|evening|week|weekend|month|year|season|time)"
     r"|(?:next|last) (?:week|weekend|month|year|night|time|monday|tuesday|wednesday|thursday|friday|saturday|sunday)"
-    r"|ago|so far|at the moment|right away|weather|forecast|temperature outside|rain(?:ing)?|snow(?:ing)?|news|headlines"
+    r"|ago|so far|at the moment|right away|weather|forecast|rain(?:ing)?|snow(?:ing)?|news|headlines"
     r"|stock|stocks|shares|exchange rate|score|scores|traffic|what time is it|the time|what(?:'s| is) the date|what day"
     r"|who(?:'s| is) (?:the )?(?:president|prime minister|chancellor|king|queen|ceo|mayor)"
     r"|here|nearby|near me|around me|closest|nearest|where am i|joke|riddle|story|poem|surprise|random|randomly|another"
@@ -78,8 +79,7 @@ def question_of(request: LlmRequest, private: Private = is_personal) -> Question
     caller = request.caller
     if not caller.alone and caller.session:  # who is not in a talk has only this one question
         return "context"
-    plain = normalised(last.content)
-    if not plain or len(last.content) > MOST_CHARS:
+    if len(last.content) > MOST_CHARS or not (plain := normalised(last.content)):
         return "length"
     if _CHANGING.search(last.content) or _CHANGING.search(plain):
         return "time"

@@ -30,7 +30,7 @@ if surplus > 0 then
 end
 local kept = redis.call('ZCARD', KEYS[3]) - ARGV[3]
 if kept > 0 then redis.call('ZREMRANGEBYRANK', KEYS[3], 0, kept - 1) end
-for i = 2, 4 do redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+for i = 2, 3 do redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
 return count
 """
 _GET = """
@@ -92,7 +92,8 @@ class RedisStore:
                 list[tuple[str, float]],
                 await self._client.zrangebyscore(f"{base}:new", f"({mark}", "+inf", 0, NEWS, withscores=True),
             )
-            values = await self._client.mget([f"{base}:{key}" for key, _ in new]) if new else []
+            keys = [f"{base}:{key}" for key, _ in new]
+            values = cast(list[str | None], await self._client.mget(keys)) if keys else []
         except (RedisError, OSError) as error:
             raise self._away(error) from None
         found = [(key, _read(value)) for (key, _), value in zip(new, values, strict=True)]
@@ -105,8 +106,10 @@ class RedisStore:
 
     async def clear(self, tenant: str) -> None:
         try:
-            async for key in self._client.scan_iter(f"{_base(tenant)}:*", count=500):
-                await self._client.delete(key)
+            base = _base(tenant)
+            async for key in self._client.scan_iter(f"{base}:*", count=500):
+                if key != f"{base}:count":  # by which other processes tell what is new
+                    await self._client.delete(key)
         except (RedisError, OSError) as error:
             raise self._away(error) from None
 
@@ -143,5 +146,5 @@ def _read(value: str | None) -> _Kept | None:
 
 def _clean(kept: _Kept) -> _Kept:
     """Half a surrogate pair becomes a question mark."""
-    texts = (text.encode("utf-8", "replace").decode() for text in (kept.question, kept.answer))
-    return _Kept(*texts, vector=kept.vector)
+    question, answer = (text.encode("utf-8", "replace").decode() for text in (kept.question, kept.answer))
+    return _Kept(question, answer, kept.vector)

@@ -5,15 +5,14 @@ finds fewer paraphrases than a model of meaning would, but two questions that di
 negation or a direction never are the same to it.
 """
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 from voiceagent.llm.edge.cache_sense_chinese import chinese, has_chinese
 from voiceagent.llm.edge.cache_sense_english import english
 from voiceagent.llm.edge.cache_text import normalised
 
-Kind = Literal["what", "who", "when", "where", "why", "how", "many", "much", "long", "often", "yes", "can", "should"]
+MOST_WORDS = 60
+"""Comparing the order of more would take too long."""
 NEGATIONS = frozenset(["not", "never", "no", "without", "none", "neither", "nor", "不", "没", "别", "未", "无", "勿"])
 
 OPPOSITES = tuple(
@@ -31,13 +30,28 @@ OPPOSITES = tuple(
 """Models of meaning hold these for alike."""
 
 
+EXCLUSIVE = frozenset(
+    """monday tuesday wednesday thursday friday saturday sunday january february march april may june july august
+    september october november december spring summer autumn fall winter second minute hour day week weekend month
+    year decade century gram kilogram ounce pound ton meter kilometer centimeter mile inch foot yard liter gallon
+    celsius fahrenheit kelvin dollar euro yuan yen north south east west northern southern eastern western red orange
+    yellow green blue purple black white gray brown morning afternoon evening night breakfast lunch dinner""".split()
+)
+"""One of them cannot stand for another."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sense:
-    """`kind` is what is asked for. `words` are those of weight in their common form, in the order of the text; names
-    of directions are joined to their word ("from:london"). `numbers` are in the order of the text and among the words."""
+    """`kind` is what is asked for ("what", "who", "many", "yes" …). `words` are those of weight in their common form,
+    in the order of the text; names of directions are joined to their word ("from:london")."""
 
     kind: str
     words: tuple[str, ...]
+
+    @property
+    def form(self) -> tuple[str, ...]:
+        """The same for all questions that may be the same."""
+        return (self.kind, *sorted(self.words))
 
     @property
     def numbers(self) -> tuple[str, ...]:
@@ -49,27 +63,27 @@ class Sense:
 
 
 def sense_of(text: str) -> Sense:
+    """Of a question that is too long no words are told: it is the same as no other."""
     plain = normalised(text)
     kind, words = chinese(plain) if has_chinese(plain) else english(plain)
-    return Sense(kind, tuple(words))
+    return Sense(kind, tuple(words) if len(words) <= MOST_WORDS else ())
 
 
 def same(one: Sense, other: Sense) -> bool:
     """Whether both ask the same: the same kind of question, the same words, and nothing that changed its place around
     a third word, as who hires whom does."""
-    if one.kind != other.kind or not one.words or one.numbers != other.numbers:
-        return False
-    return Counter(one.words) == Counter(other.words) and not swapped(one, other)
+    return bool(one.words) and one.form == other.form and one.numbers == other.numbers and not swapped(one, other)
 
 
 def agree(one: Sense, other: Sense) -> bool:
     """Whether nothing speaks against two questions meaning the same that a model of meaning holds to be alike. Such
     models hardly see numbers, negations, directions and what is asked for."""
     return (
-        one.kind == other.kind
+        bool(one.words and other.words)
+        and one.kind == other.kind
         and one.numbers == other.numbers
         and one.negations == other.negations
-        and _directions(one) == _directions(other)
+        and _exclusive(one) == _exclusive(other)
         and not swapped(one, other)
         and not _opposed(one, other)
     )
@@ -96,8 +110,10 @@ def _places(sense: Sense) -> dict[str, int]:
     return {word: place for place, word in enumerate(sense.words)}
 
 
-def _directions(sense: Sense) -> frozenset[str]:
-    return frozenset(word for word in sense.words if ":" in word)
+def _exclusive(sense: Sense) -> frozenset[str]:
+    """Directions with their words, days, units and the like."""
+    words = frozenset(sense.words)
+    return frozenset(word for word in words if ":" in word) | (words & EXCLUSIVE)
 
 
 def _opposed(one: Sense, other: Sense) -> bool:

@@ -155,7 +155,9 @@ def english(plain: str) -> tuple[str, list[str]]:
             kind, plain = found, plain[match.end() :]
             break
     tokens = [token.strip("-./,:&=") for token in _TOKEN.findall(plain)]
-    words = _directed(english_numbers([token for token in tokens if token]), light=_LIGHT | _MODAL if kind in _FREE else _LIGHT)
+    words = _directed(
+        english_numbers([token for token in tokens if token]), light=_LIGHT | _MODAL if kind in _FREE else _LIGHT
+    )
     if kind == "many" and words:
         words[0] = f"many:{words[0]}"  # what is counted: pounds in an ounce are not ounces in a pound
     return kind, _alternatives(words)
@@ -185,7 +187,11 @@ def _stem(word: str) -> str:
                 return base[:-1] + "y"
             if _TWICE.search(base):
                 return base[:-1]
-            return base + "e" if _SHORT.match(base) or base.endswith(("at", "iv", "uc", "ang", "eas", "os", "us")) else base
+            return (
+                base + "e"
+                if _SHORT.match(base) or base.endswith(("at", "iv", "uc", "ang", "eas", "os", "us"))
+                else base
+            )
     return word
 
 

@@ -76,16 +76,16 @@ DELETE FROM answer WHERE tenant = ?1 AND used <= (
     SELECT used FROM answer WHERE tenant = ?1 ORDER BY used DESC LIMIT 1 OFFSET ?2
 )
 """
-_SINCE = "SELECT number, key, question, vector FROM answer WHERE tenant = ? AND place = ? AND number > ? ORDER BY number LIMIT ?"
+_SINCE = """
+SELECT number, key, question, vector FROM answer WHERE tenant = ? AND place = ? AND number > ? ORDER BY number LIMIT ?
+"""
 
 
 class SqliteStore:
     """In one SQLite file that processes may share, or in memory. Ages go by the wall clock, as they must outlive the
     process: an answer from the future, when the clock was set back, counts as too old."""
 
-    def __init__(
-        self, path: str, entries: int, seconds: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: str, entries: int, seconds: float, clock: Callable[[], float] = time.time) -> None:
         self._database = Database(path, _LAYOUT, "cache")
         self._entries = entries
         self._seconds = seconds

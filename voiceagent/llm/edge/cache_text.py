@@ -8,18 +8,18 @@ _SAME = str.maketrans(
     {**dict.fromkeys("‘’`´", "'"), **dict.fromkeys("‐‑–—−", "-"), "\u2044": "/", "²": "^2", "³": "^3"}
 )
 """Before NFKC, which would make x2 of x²."""
+_WIDE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 _DROPPED = re.compile(
-    r"""(?x)
-    (?<=\d),(?=\d{3}(?!\d))         # between thousands: 1,000 is 1000
+    rf"""(?x)
+    (?<=\d),(?=\d{{3}}(?!\d))         # between thousands: 1,000 is 1000
     | (?<!\d)[.:](?!\d) | (?<=\d)[.:](?!\d) | (?<!\d):(?=\d)  # kept in 1.5 and .5 and 7:30
     | (?<!\w)'|'(?!\w)              # kept in isn't
-    | (?<![\w])-(?!\d) | (?<=\w)-   # kept in -5
+    | -(?!\d) | (?<=\w)(?<![{_WIDE}])-  # kept in -5
     | (?<!\d)/|/(?!\d)              # kept in 1/2
     """
 )
 _MARKS = re.compile(r"[^\w\s.:,'/%°^+#*=<>&@$€£¥₩₹\u0300-\u036f-]|_")
 _COMMA = re.compile(r",(?!\d)|(?<!\d),")
-_WIDE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 _AROUND_WIDE = re.compile(rf"(?<=[{_WIDE}])\s+|\s+(?=[{_WIDE}])")
 
 

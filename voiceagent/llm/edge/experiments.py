@@ -206,17 +206,23 @@ class Experiments:
         return await self._database.run(tallies)
 
     async def _keep_writing(self) -> None:
+        """Until closed, and then once more."""
         while not self._closing.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_SECONDS):
                     await self._closing.wait()
-            try:
-                await self._write()
-                self._well = True
-            except EngineError as error:
-                if self._well:
-                    logger.warning("what experiments show cannot be written: %s", error)
-                self._well = False
+            if not self._closing.is_set():
+                await self._try_to_write()
+        await self._try_to_write()
+
+    async def _try_to_write(self) -> None:
+        try:
+            await self._write()
+            self._well = True
+        except EngineError as error:
+            if self._well:
+                logger.warning("what experiments show cannot be written: %s", error)
+            self._well = False
 
     async def _write(self) -> None:
         batch, self._unwritten = self._unwritten, []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voiceagent.llm.edge.experiments_tests import of_ranks, of_shares
+from voiceagent.llm.edge.experiments_chance import of_ranks, of_shares
 
 SURE = 0.05
 """Of a whole report: each of its comparisons must be so much surer (Bonferroni)."""

@@ -1,0 +1,178 @@
+"""What the operator sees of the edge: series for Prometheus, and a report for people."""
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from pydantic import JsonValue
+
+from voiceagent.llm.base import LlmRequest
+from voiceagent.llm.edge.breaker import State
+from voiceagent.llm.edge.cache import CachedLlm
+from voiceagent.llm.edge.edge import EdgeLlm
+from voiceagent.llm.edge.guard_moderation import Side
+from voiceagent.llm.edge.limits_gate import LimitedGate
+from voiceagent.llm.edge.money import BudgetAlert
+from voiceagent.llm.edge.observe_money import SpentShares, account_label
+from voiceagent.llm.edge.outcome import Outcome
+from voiceagent.llm.edge.routes_engine import RoutedLlm
+
+SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+CODES = frozenset("ok cancelled unavailable timeout unauthorized rate_limited bad_request bad_response failed".split())
+"""Labels are bounded: what else an engine may call its failure is "other"."""
+KINDS = ("first", "hedge", "resume", "check")
+
+
+class EdgeMetrics:
+    """The series of one edge. Every label has the values that the configuration gives it, and no others."""
+
+    def __init__(
+        self, edge: EdgeLlm, names: tuple[str, ...], gates: Mapping[str, LimitedGate], budgets: SpentShares | None
+    ) -> None:
+        """`names` are the endpoints', `gates` those that have limits."""
+        self.cache: CachedLlm | None = None
+        self.routes: RoutedLlm | None = None
+        self._edge, self._gates, self._budgets = edge, gates, budgets
+        registry = self._registry = CollectorRegistry()
+        self._attempts = Counter(
+            "voiceagent_llm_endpoint_attempts_total",
+            "Requests sent to an endpoint, by what for (first, hedge, resume, check) and how they ended",
+            ["endpoint", "kind", "code"],
+            registry=registry,
+        )
+        self._ttft = Histogram(
+            "voiceagent_llm_endpoint_ttft_seconds",
+            "Time to the first token, checks left out",
+            ["endpoint"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "voiceagent_llm_endpoint_tokens_total",
+            "Tokens as the endpoint counts them; cached ones are among the input",
+            ["endpoint", "direction"],
+            registry=registry,
+        )
+        self._spend = Counter(
+            "voiceagent_llm_endpoint_spend_total", "Cost at the configured prices", ["endpoint"], registry=registry
+        )
+        self._alerts = Counter(
+            "voiceagent_llm_budget_alerts_total",
+            "How often a budget reached a step (warn, degrade, refuse)",
+            ["account", "level"],
+            registry=registry,
+        )
+        self._blocked = Counter(
+            "voiceagent_llm_blocked_total",
+            "What moderation blocked, by side (in, out)",
+            ["side"],
+            registry=registry,
+        )
+        for name in names:  # a series that begins with its first error has no rate
+            self._ttft.labels(name)
+            self._spend.labels(name)
+            for code in CODES:
+                self._attempts.labels(name, "first", code)
+
+    def observe(self, outcome: Outcome) -> None:
+        """One attempt at an endpoint, as the edge tells its observers."""
+        name = outcome.endpoint
+        code = outcome.code if outcome.code in CODES else "other"
+        self._attempts.labels(name, _kind(outcome), code).inc()
+        if outcome.ttft is not None and not outcome.check:
+            self._ttft.labels(name).observe(outcome.ttft)
+        self._tokens.labels(name, "input").inc(outcome.input_tokens)
+        self._tokens.labels(name, "output").inc(outcome.output_tokens)
+        self._tokens.labels(name, "cached").inc(outcome.cached_tokens)
+        self._spend.labels(name).inc(outcome.cost)
+
+    def alert(self, alert: BudgetAlert) -> None:
+        self._alerts.labels(account_label(alert.account), alert.level).inc()
+
+    def blocked(self, request: LlmRequest, side: Side, reason: str) -> None:
+        self._blocked.labels(side).inc()
+
+    def collect(self) -> Iterator[Metric]:
+        """Only while the edge's loop runs, and on it."""
+        yield from self._registry.collect()
+        yield from self._of_endpoints()
+        yield from self._of_layers()
+        status = self._edge.status()
+        for name, what, value in (
+            ("requests", "Callers' requests", status.requests),
+            ("failed", "Callers' requests that no endpoint could answer", status.failed),
+            ("hedged", "Callers' requests that got a second one, as the first was late", status.hedged),
+            ("resumed", "Answers that broke off and went on elsewhere", status.resumed),
+        ):
+            yield CounterMetricFamily(f"voiceagent_llm_edge_{name}", what, value=value)
+
+    def report(self) -> dict[str, JsonValue]:
+        """The status as JSON: no key, no address, nobody's words."""
+        status = self._edge.status()
+        told = cast(dict[str, JsonValue], msgspec.to_builtins(status))
+        told["endpoints"] = [
+            {**cast(dict[str, JsonValue], msgspec.to_builtins(endpoint)), "waiting": self._waiting(endpoint.name)}
+            for endpoint in status.endpoints
+        ]
+        return told
+
+    def _waiting(self, name: str) -> int:
+        gate = self._gates.get(name)
+        return 0 if gate is None else gate.waiting
+
+    def _of_endpoints(self) -> Iterator[Metric]:
+        labels = ["endpoint"]
+        in_flight = GaugeMetricFamily("voiceagent_llm_endpoint_in_flight", "Requests under way", labels=labels)
+        waiting = GaugeMetricFamily(
+            "voiceagent_llm_endpoint_waiting", "Requests that wait for the rate limit", labels=labels
+        )
+        headroom = GaugeMetricFamily(
+            "voiceagent_llm_endpoint_headroom", "Share of the rate limit that is left", labels=labels
+        )
+        breaker = GaugeMetricFamily(
+            "voiceagent_llm_endpoint_breaker", "1 for the breaker's state now", labels=["endpoint", "state"]
+        )
+        for endpoint in self._edge.status().endpoints:
+            in_flight.add_metric([endpoint.name], endpoint.in_flight)
+            waiting.add_metric([endpoint.name], self._waiting(endpoint.name))
+            headroom.add_metric([endpoint.name], endpoint.headroom)
+            for state in State:
+                breaker.add_metric([endpoint.name, state.value], endpoint.breaker is state)
+        yield from (in_flight, waiting, headroom, breaker)
+
+    def _of_layers(self) -> Iterator[Metric]:
+        if self._budgets is not None:
+            share = GaugeMetricFamily(
+                "voiceagent_llm_budget_share", "Share of a budget that is used up", labels=["account", "period"]
+            )
+            for (account, period), used in self._budgets.now().items():
+                share.add_metric([account_label(account), period], used)
+            yield share
+        if self.cache is not None:
+            totals = self.cache.totals
+            asked = CounterMetricFamily(
+                "voiceagent_llm_cache",
+                "Requests by what the cache did: exact and meant were answered, missed might have been, the rest not",
+                labels=["result"],
+            )
+            results = {"exact": totals.exact, "meant": totals.meant, "missed": totals.missed}
+            for result, count in {**results, "skipped": sum(totals.skipped.values())}.items():
+                asked.add_metric([result], count)
+            yield asked
+            yield CounterMetricFamily("voiceagent_llm_cache_failed", "Calls that went wrong", value=totals.failed)
+        if self.routes is not None:
+            taken = CounterMetricFamily("voiceagent_llm_routes", "Requests by route", labels=["route"])
+            for route, count in self.routes.taken.items():
+                taken.add_metric([route], count)
+            yield taken
+
+
+def _kind(outcome: Outcome) -> str:
+    if outcome.check:
+        return "check"
+    if outcome.hedged:
+        return "hedge"
+    return "resume" if outcome.resumed else "first"
