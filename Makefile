@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HERE := $(CURDIR)
 
-.PHONY: install models demo serve assets test coverage lint bench bench-capacity clean lock
+.PHONY: install models demo serve assets test test-clients coverage lint bench bench-capacity clean lock
 
 install: .venv/.installed
 
@@ -33,6 +33,15 @@ lint: install
 
 test: lint models
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+# Pipecat's and LiveKit's realtime services, in an environment of their own: too heavy for every run of the tests.
+test-clients: models out/clients/.installed
+	$(BIN)/pytest tests/clients/check_clients.py $(ARGS)
+
+out/clients/.installed: tests/clients/requirements.txt
+	$(PYTHON) -m venv out/clients
+	out/clients/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	touch $@
 
 coverage: models
 	$(BIN)/pytest -n 2 --dist worksteal -q --cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95

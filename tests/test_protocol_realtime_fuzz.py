@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.realtime_wire import Json, asked, protocol, say, sent
+from voiceagent.errors import Refused
 from voiceagent.session import commands
 
 VALID: list[Json] = [
@@ -38,7 +39,6 @@ VALID: list[Json] = [
             },
             "tools": [
                 {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}},
-                {"type": "mcp", "server_label": "s", "allowed_tools": ["a"], "require_approval": "never"},
             ],
             "tool_choice": {"type": "function", "name": "f"},
             "max_output_tokens": 100,
@@ -83,11 +83,40 @@ VALID: list[Json] = [
         },
     },
     {"type": "response.cancel", "response_id": "r"},
+    {
+        "type": "session.update",
+        "session": {
+            "type": "transcription",
+            "audio": {"input": {"transcription": {"model": "m", "language": "zh"}}},
+            "include": ["item.input_audio_transcription.logprobs"],
+        },
+    },
+    {
+        "type": "conversation.item.create",
+        "item": {"type": "function_call", "id": "c", "call_id": "call", "name": "f", "arguments": "{}"},
+    },
+    {"type": "conversation.item.create", "item": {"type": "function_call_output", "call_id": "call", "output": "{}"}},
+    {
+        "type": "response.create",
+        "response": {
+            "tools": [{"type": "function", "name": "g", "parameters": {"type": "object"}}],
+            "tool_choice": {"type": "function", "name": "g"},
+            "input": [
+                {"type": "item_reference", "id": "i"},
+                {"type": "function_call", "call_id": "call", "name": "f", "arguments": ""},
+                {"type": "function_call_output", "call_id": "call", "output": ""},
+            ],
+            "voiceagent": {"protected": True, "words": "w"},
+        },
+    },
 ]
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 WORDS = st.sampled_from(
-    ["audio/pcma", "semantic_vad", "none", "auto", "message", "assistant", "input_image", "", "text", "realtime"]
+    [
+        *("audio/pcma", "semantic_vad", "none", "auto", "message", "assistant", "input_image", "", "text", "realtime"),
+        *("transcription", "function_call", "function_call_output", "item_reference", "mcp", "required", "function"),
+    ]
 )
 VALUES = st.recursive(
     SCALARS | WORDS,
@@ -128,9 +157,12 @@ def test_nothing_that_arrives_breaks_it(frames: list[str | bytes]) -> None:
     realtime = protocol()
     for frame in frames:
         actions = realtime.receive(frame)
-        assert len(actions) <= 2
+        assert len(actions) <= 3
         answers = sent(actions)
         assert len(answers) + len(asked(actions)) == len(actions)
+        for command in asked(actions):  # the session knows no item
+            if isinstance(command, commands.RetrieveItem):
+                realtime.refuse(Refused("item_retrieve_invalid_item_id", ""), None)
     assert asked(say(realtime, "response.cancel")) == [commands.CancelReply()]
 
 

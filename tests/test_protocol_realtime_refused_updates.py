@@ -1,14 +1,18 @@
 """A session.update of OpenAI Realtime that is refused names what is wrong and changes nothing."""
 
+import json
+
 import pytest
 
 from tests.realtime_wire import error, protocol, say, update
+
+DEEP = json.loads('{"items":' * 64 + "{}" + "}" * 64)
 
 
 @pytest.mark.parametrize(
     ("session", "code", "param"),
     [
-        ({"type": "transcription"}, "invalid_value", "session.type"),
+        ({"type": "translation"}, "invalid_value", "session.type"),
         ({"type": None}, "invalid_type", "session.type"),
         ({"model": ""}, "invalid_value", "session.model"),
         ({"instructions": 1}, "invalid_type", "session.instructions"),
@@ -32,6 +36,34 @@ from tests.realtime_wire import error, protocol, say, update
         ({"tools": [{"type": "function"}]}, "missing_required_parameter", "session.tools[0].name"),
         ({"tools": [{"type": "web_search"}]}, "invalid_value", "session.tools[0].type"),
         ({"tools": [{"type": "mcp"}]}, "missing_required_parameter", "session.tools[0].server_label"),
+        ({"tools": [{"type": "mcp", "server_label": "s"}]}, "unsupported_tool", "session.tools[0].type"),
+        ({"tools": [{"type": "function", "name": "two words"}]}, "invalid_value", "session.tools[0].name"),
+        ({"tools": [{"type": "function", "name": "f"}] * 2}, "invalid_value", "session.tools[1].name"),
+        ({"tools": [{"type": "function", "name": "f"}] * 129}, "invalid_value", "session.tools"),
+        (
+            {"tools": [{"type": "function", "name": "f", "parameters": "none"}]},
+            "invalid_type",
+            "session.tools[0].parameters",
+        ),
+        (
+            {"tools": [{"type": "function", "name": "f", "description": 5}]},
+            "invalid_type",
+            "session.tools[0].description",
+        ),
+        (
+            {"tools": [{"type": "function", "name": "f", "description": "d" * 200_001}]},
+            "tools_too_large",
+            "session.tools",
+        ),
+        ({"tools": {"type": "function", "name": "f"}}, "invalid_type", "session.tools"),
+        (
+            {"tools": [{"type": "function", "name": "f", "parameters": DEEP}]},
+            "invalid_value",
+            "session.tools[0].parameters",
+        ),
+        ({"tool_choice": {"type": "function"}}, "missing_required_parameter", "session.tool_choice.name"),
+        ({"tool_choice": {"type": "function", "name": ""}}, "invalid_value", "session.tool_choice.name"),
+        ({"prompt": {"id": "p", "variables": {"a": 1}}}, "invalid_type", "session.prompt.variables[...]"),
         ({"tool_choice": "maybe"}, "invalid_value", "session.tool_choice"),
         ({"tracing": 5}, "invalid_type", "session.tracing"),
         ({"truncation": "some"}, "invalid_value", "session.truncation"),

@@ -6,14 +6,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.realtime_wire import asked, b64, error, protocol, say, update
+from tests.realtime_wire import asked, b64, error, protocol, say, sent, update
 from voiceagent.audio import g711
 from voiceagent.audio.pcm import Pcm
 from voiceagent.errors import Refused
 from voiceagent.protocols.base import Ask, Send
 from voiceagent.protocols.realtime_audio import MAX_APPEND_BYTES
-from voiceagent.session import commands
-from voiceagent.session.items import Item, Part
+from voiceagent.protocols.realtime_items import PICTURE
+from voiceagent.session import commands, events
+from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item, Part
 
 RAMP = np.arange(-480, 480, 2, dtype=np.int16)
 
@@ -116,6 +117,8 @@ def test_a_response_with_everything() -> None:
         instructions="用一句话回答。",
         modality="text",
         max_output_tokens=64,
+        tools=(),
+        tool_choice="auto",
         input=(Item("item_2", "system", (Part("text", "你好"),)), Item("mine", "user", (Part("text", "hi"),))),
         store=False,
         metadata={"client_event_id": "c1"},
@@ -138,9 +141,19 @@ def test_a_response_with_everything() -> None:
         ),
         (message("user", {"type": "input_audio", "transcript": None}), Item("item_2", "user", (Part("audio", ""),))),
         (message("user", object="realtime.item"), Item("item_2", "user")),
+        (
+            {"type": "function_call_output", "call_id": "c", "output": '{"rain": true}'},
+            FunctionOutput("item_2", "c", '{"rain": true}'),
+        ),
+        ({"type": "function_call_output", "call_id": "c"}, FunctionOutput("item_2", "c", "")),
+        (
+            {"type": "function_call", "id": "f1", "call_id": "c", "name": "weather", "arguments": "{}"},
+            FunctionCall("f1", "c", "weather", "{}"),
+        ),
+        ({"type": "function_call", "name": "weather"}, FunctionCall("item_2", "call_3", "weather", "")),
     ],
 )
-def test_created_items(given: dict[str, object], item: Item) -> None:
+def test_created_items(given: dict[str, object], item: AnyItem) -> None:
     assert asked(say(protocol(), "conversation.item.create", item=given)) == [commands.CreateItem(item)]
 
 
@@ -154,15 +167,21 @@ def test_a_place_for_the_item() -> None:
 @pytest.mark.parametrize(
     ("item", "code", "param"),
     [
-        ({"type": "function_call_output", "call_id": "c", "output": "{}"}, "unsupported_item", "item.type"),
-        ({"type": "function_call", "name": "f", "arguments": ""}, "unsupported_item", "item.type"),
+        ({"type": "function_call_output", "output": "{}"}, "missing_required_parameter", "item.call_id"),
+        ({"type": "function_call_output", "call_id": "c", "output": {"a": 1}}, "invalid_type", "item.output"),
+        ({"type": "function_call_output", "call_id": "", "output": ""}, "invalid_value", "item.call_id"),
+        ({"type": "function_call_output", "call_id": 5, "output": ""}, "invalid_type", "item.call_id"),
+        ({"type": "function_call", "arguments": ""}, "missing_required_parameter", "item.name"),
+        ({"type": "function_call", "name": "two words"}, "invalid_value", "item.name"),
+        ({"type": "function_call", "name": "f", "arguments": {}}, "invalid_type", "item.arguments"),
+        ({"type": "item_reference", "id": "i"}, "unsupported_item", "item.type"),
+        ({"type": "mcp_approval_response", "approve": True}, "unsupported_item", "item.type"),
         ({"type": "transfer"}, "unsupported_item", "item.type"),
         ({}, "missing_required_parameter", "item.type"),
         ({"type": "message", "content": []}, "missing_required_parameter", "item.role"),
         ({"type": "message", "role": "user"}, "missing_required_parameter", "item.content"),
         ({"type": "message", "role": "robot", "content": []}, "invalid_value", "item.role"),
         (message("user", {"type": "input_text"}), "missing_required_parameter", "item.content[0].text"),
-        (message("user", {"type": "input_image", "image_url": "data:"}), "unsupported_content", "item.content[0].type"),
         (message("user", {"type": "input_audio", "audio": "AAAA"}), "unsupported_content", "item.content[0].audio"),
         (message("system", {"type": "input_audio", "transcript": ""}), "invalid_value", "item.content[0].type"),
         (message("user", {"type": "smell"}), "invalid_value", "item.content[0].type"),
@@ -189,13 +208,85 @@ def test_items_that_are_refused(item: object, code: str, param: str) -> None:
         ({"metadata": {"a": "x" * 513}}, "invalid_value", "response.metadata[...]"),
         ({"metadata": {str(n): "" for n in range(17)}}, "invalid_value", "response.metadata"),
         ({"audio": {"output": {"format": {"type": "audio/pcmu"}}}}, "unsupported_parameter", None),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "unsupported_item", "response.input[0].type"),
+        ({"input": [{"type": "item_reference"}]}, "missing_required_parameter", "response.input[0].id"),
+        ({"input": [{"type": "item_reference", "id": "x"}] * 2001}, "invalid_value", "response.input"),
+        ({"tools": [{"type": "mcp", "server_label": "s"}]}, "unsupported_tool", "response.tools[0].type"),
+        ({"tools": [{"type": "function", "name": "f"}] * 2}, "invalid_value", "response.tools[1].name"),
+        ({"tool_choice": "maybe"}, "invalid_value", "response.tool_choice"),
+        ({"voiceagent": {"words": ""}}, "invalid_value", "response.voiceagent.words"),
+        ({"voiceagent": {"words": "w" * 10_001}}, "invalid_value", "response.voiceagent.words"),
+        ({"voiceagent": {"protected": 1}}, "invalid_type", "response.voiceagent.protected"),
+        ({"voiceagent": []}, "invalid_type", "response.voiceagent"),
     ],
 )
 def test_responses_that_are_refused(response: object, code: str, param: str | None) -> None:
     answer = error(say(protocol(), "response.create", response=response, event_id="mine"))
     assert (answer["code"], answer["event_id"]) == (code, "mine")
     assert answer["param"] == (param or "response.audio.output.format")
+
+
+def test_our_own_key_of_a_response() -> None:
+    ours = {"protected": True, "words": "This call is recorded."}
+    (command,) = asked(say(protocol(), "response.create", response={"voiceagent": ours}))
+    assert command == commands.CreateReply(protected=True, words="This call is recorded.")
+    nothing: list[dict[str, object]] = [{"voiceagent": {}}, {"voiceagent": None}]
+    for response in nothing:
+        assert asked(say(protocol(), "response.create", response=response)) == [commands.CreateReply()]
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+
+
+def test_pictures_are_left_out_and_that_is_no_error() -> None:
+    """Any error would end the talk with Pipecat, which sends a video as pictures."""
+    realtime = protocol()
+    text = {"type": "input_text", "text": "What is this?"}
+    warning, ask = say(realtime, "conversation.item.create", item=message("user", text, IMAGE), event_id="mine")
+    (told,) = sent([warning])
+    assert (told["type"], told["code"]) == ("voiceagent.warning", "unsupported_content")
+    assert (told["param"], told["client_event_id"]) == ("item.content[1]", "mine")
+    item = Item("item_2", "user", (Part("text", "What is this?"), Part("text", PICTURE)))
+    assert ask == Ask(commands.CreateItem(item), "mine")
+    _, ask = say(realtime, "conversation.item.create", item=message("user", IMAGE, IMAGE))
+    assert asked([ask]) == [commands.CreateItem(Item("item_4", "user", (Part("text", ""), Part("text", ""))))]
+
+
+def test_pictures_in_a_responses_input() -> None:
+    warning, ask = say(protocol(), "response.create", response={"input": [message("user", IMAGE)]})
+    assert sent([warning])[0]["param"] == "response.input[0].content[0]"
+    (command,) = asked([ask])
+    assert command == commands.CreateReply(input=(Item("item_2", "user", (Part("text", PICTURE),)),))
+
+
+# -- references -------------------------------------------------------------------------------------------------------
+
+
+def test_referenced_items_are_asked_for_before_the_response() -> None:
+    realtime = protocol()
+    context = [{"type": "item_reference", "id": id_} for id_ in ("a", "b", "a")] + [message("user", id="mine")]
+    actions = say(realtime, "response.create", response={"input": context, "conversation": "none"}, event_id="e")
+    assert actions == [Ask(commands.RetrieveItem("a"), "e"), Ask(commands.RetrieveItem("b"), "e")]
+    first, second = Item("a", "user", (Part("text", "A"),)), Item("b", "assistant", (Part("text", "B"),))
+    assert realtime.encode(events.ItemRetrieved(first)) == []
+    (ask,) = realtime.encode(events.ItemRetrieved(second))
+    command = commands.CreateReply(input=(first, second, first, Item("mine", "user")), store=False)
+    assert ask == Ask(command, "e")
+    (told,) = realtime.encode(events.ItemRetrieved(first))  # this one the client asked for
+    assert "conversation.item.retrieved" in str(told)
+
+
+def test_a_reference_to_nothing_is_one_error() -> None:
+    realtime = protocol()
+    context = [{"type": "item_reference", "id": id_} for id_ in ("a", "b", "c")]
+    assert len(say(realtime, "response.create", response={"input": context}, event_id="mine")) == 3
+    gone = Refused("item_retrieve_invalid_item_id", "there is no item with id 'a'", "item_id")
+    answer = error(Send(frame) for frame in realtime.refuse(gone, "mine"))
+    assert (answer["code"], answer["param"], answer["event_id"]) == ("invalid_value", "response.input", "mine")
+    assert realtime.encode(events.ItemRetrieved(Item("b", "user"))) == []
+    assert realtime.refuse(gone, "mine") == []
+    assert error(Send(frame) for frame in realtime.refuse(gone, "x"))["code"] == "item_retrieve_invalid_item_id"
 
 
 def test_clearing_what_only_webrtc_has_is_no_error() -> None:

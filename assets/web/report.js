@@ -65,6 +65,7 @@ function draw() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   document.title = `${t("report")} ${talk.session ?? ""}`;
   place("title").textContent = t("report");
+  place("turns-title").textContent = t("turns");
   place("language").textContent = t("other");
   place("language").setAttribute("aria-label", t("other_label"));
   place("about").replaceChildren(

@@ -168,7 +168,7 @@ class Conversation:
             self._tell(measured)
         if status == "cancelled":
             await self._flush()
-        elif not _only_tools(event):
+        elif status != "completed" or not _only_tools(event):
             self._player.end()
             self._playing_out[response_id] = status
         self._tell(ResponseDone(response_id, status, event.text("response", "status_details", "error", "code") or None))
@@ -207,5 +207,5 @@ class Conversation:
 
 
 def _only_tools(response: ServerEvent) -> bool:
-    output = response.objects("response", "output")
-    return bool(output) and all(item.get("type") == "function_call" for item in output)
+    """Whether another response is to follow: tools of ours are in its output, those of the server's are not."""
+    return all(item.get("type") == "function_call" for item in response.objects("response", "output"))

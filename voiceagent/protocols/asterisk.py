@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import numpy as np
 
-from voiceagent.audio.pcm import Pcm
+from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.protocols.base import Frame, HangUp, Transfer
 from voiceagent.protocols.telephone_audio import LineFormat
 from voiceagent.protocols.telephone_call import Call, parameters_of, text_of
@@ -23,6 +24,8 @@ FORMATS = {
     "slin44": LineFormat("l16", 44_100),
     "slin48": LineFormat("l16", 48_000),
 }
+MESSAGE_MS = 200
+"""Most audio in a message: 19 kB at the highest rate."""
 FRAME_MS = range(10, 121)
 """How long a frame of Asterisk's can be."""
 
@@ -34,11 +37,13 @@ class AsteriskPeer:
     own; `channel` names the caller's channel, where that is to be moved.
 
     Commands longer than 128 bytes would be ignored without an error; ours are half of that. Audio is played frame by
-    frame, so that every message must be a multiple of one; it is not sent ahead in bulk, as there is no use in it."""
+    frame, so that every message must be a multiple of one, and at most 64 kB, or Asterisk closes (1009). It is not sent
+    ahead in bulk, as there is no use in it. Calls are answered; those that are already do not mind."""
 
     has_marks = True
     message_ms = 20
     grain_ms = 20
+    lead_ms = 100
     leave_seconds = 0.0
     moves_calls = False
 
@@ -46,6 +51,10 @@ class AsteriskPeer:
         self._query = parameters_of(dict(query))
         self._json = False
         self._format: LineFormat | None = None
+
+    @property
+    def reachable(self) -> bool:
+        return "channel" in self._query
 
     def read(self, frame: Frame) -> Read:
         if isinstance(frame, bytes):
@@ -55,7 +64,7 @@ class AsteriskPeer:
         told = self._fields(frame)
         match text_of(told.get("event")):
             case "MEDIA_START":
-                return [self._started(told)]
+                return [self._started(told), self._command("ANSWER")]
             case "MEDIA_XOFF":
                 return [Full(True)]
             case "MEDIA_XON":
@@ -69,9 +78,11 @@ class AsteriskPeer:
 
     def _fields(self, frame: str) -> Mapping[str, object]:
         if not self._json:
-            event, *pairs = frame.split() or [""]
-            fields = {name: value for name, _, value in (pair.partition(":") for pair in pairs)}
-            return {**fields, "event": event}
+            event, _, rest = frame.strip().partition(" ")
+            if event == "MEDIA_MARK_PROCESSED":
+                return {"event": event, "correlation_id": rest}
+            pairs = (pair.partition(":") for pair in rest.split())
+            return {**{name: value for name, _, value in pairs}, "event": event}
         try:
             return _OBJECT.decode(frame)
         except (ValueError, RecursionError):
@@ -99,7 +110,10 @@ class AsteriskPeer:
 
     def audio(self, pcm: Pcm) -> Sequence[Frame]:
         assert self._format is not None
-        return [self._format.encode(pcm)]
+        frame = self._format.rate * self.grain_ms // 1000
+        step = frame * max(1, MESSAGE_MS // self.grain_ms)
+        whole = np.concatenate((pcm, silence(-len(pcm) % frame)))
+        return [self._format.encode(whole[start : start + step]) for start in range(0, len(whole), step)]
 
     def mark(self, name: str) -> Frame:
         return self._command("MARK_MEDIA", name)

@@ -33,6 +33,7 @@ class AudioSocketPeer:
     has_marks = False
     message_ms = FRAME_MS
     grain_ms = FRAME_MS
+    lead_ms = 100
     leave_seconds = 0.0
     moves_calls = False
 
@@ -41,6 +42,10 @@ class AudioSocketPeer:
         self._id = ""
         self._known: Mapping[str, str] = {}
         self._kind: int | None = None
+
+    @property
+    def reachable(self) -> bool:
+        return "channel" in self._known
 
     def read(self, frame: Frame) -> Read:
         if isinstance(frame, str) or len(frame) < HEADER.size:

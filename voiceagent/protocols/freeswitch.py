@@ -20,15 +20,17 @@ _OBJECT: msgspec.json.Decoder[dict[str, object]] = msgspec.json.Decoder(dict[str
 
 
 class FreeSwitchPeer:
-    """The module tells neither its rate nor who calls. That is in the URL's `query` (`rate=16000&channels=2&uuid=…`), or
-    in the metadata, a JSON object that may come before the audio. Of two channels the first is the caller's. The
+    """The module tells neither its rate nor who calls: the URL does in its `query` (`rate=16000&channels=2&uuid=…`), or
+    the metadata, a JSON object that may come before the audio. Of two channels the first is the caller's. The
     module knows no marks, and nothing clears its queue: it is kept short."""
 
     has_marks = False
     message_ms = MESSAGE_MS
     grain_ms = 20
+    lead_ms = 100
     leave_seconds = 0.0
     moves_calls = False
+    reachable = True
 
     def __init__(self, query: Mapping[str, str], rate: int = 8000) -> None:
         self._told = dict(query)
@@ -39,12 +41,10 @@ class FreeSwitchPeer:
     def read(self, frame: Frame) -> Read:
         if isinstance(frame, str):
             return self._read_text(frame)
+        if len(frame) % 2:
+            raise Malformed(1007, "half a sample of audio")
         start: list[Incoming] = [] if self._begun else self._begin()
-        if self._channels == 2:
-            if len(frame) % 4:
-                raise Malformed(1007, "half a sample of audio")
-            frame = to_bytes(from_bytes(frame)[::2])
-        return [*start, Heard(frame)]
+        return [*start, Heard(frame if self._channels == 1 else to_bytes(from_bytes(frame)[::2]))]
 
     def _read_text(self, frame: str) -> Read:
         """Metadata, then whatever the operator has it send: we know of keys."""

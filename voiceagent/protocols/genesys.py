@@ -45,8 +45,10 @@ class GenesysPeer:
     has_marks = False
     message_ms = MESSAGE_MS
     grain_ms = 20
+    lead_ms = 100
     leave_seconds = LEAVE_SECONDS
     moves_calls = True
+    reachable = True
 
     def __init__(self, organization: str = "") -> None:
         """`organization` is that of the handshake's header, which the call must belong to."""

@@ -1,6 +1,6 @@
 """OpenAI Realtime (GA) over WebSocket: JSON text both ways, audio as base64 inside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -9,19 +9,15 @@ from voiceagent.protocols import realtime_audio
 from voiceagent.protocols import realtime_events as wire
 from voiceagent.protocols import realtime_requests as requests
 from voiceagent.protocols.base import Action, Ask, EndReason, Frame, Send
-from voiceagent.protocols.realtime_items import GivenItem, item_from, wire_item
-from voiceagent.protocols.realtime_more import more
-from voiceagent.protocols.realtime_replies import Reply
-from voiceagent.protocols.realtime_session import Extension
-from voiceagent.protocols.realtime_update import (
-    initial_session,
-    one_modality,
-    options,
-    shown,
-    updated,
-)
+from voiceagent.protocols.realtime_items import PICTURE, context_from, item_from, pictures
+from voiceagent.protocols.realtime_more import Warned
+from voiceagent.protocols.realtime_options import options
+from voiceagent.protocols.realtime_references import UNKNOWN, References
+from voiceagent.protocols.realtime_session import Session, SessionPatch, SessionType
+from voiceagent.protocols.realtime_telling import Teller
+from voiceagent.protocols.realtime_tools import choice, functions, specs
+from voiceagent.protocols.realtime_update import initial_session, one_modality, shown, updated
 from voiceagent.session import commands, events
-from voiceagent.session.items import Item
 from voiceagent.session.options import SessionOptions
 
 MAX_MS = 2**31 - 1
@@ -49,11 +45,14 @@ ENDINGS: dict[EndReason, tuple[wire.ErrorBody | None, int]] = {
 }
 """Last words and close code (RFC 6455). A client that does not read would not read an error either."""
 
+NO_PICTURES = "Pictures are not looked at; the rest of the item was taken."
+
 _ENCODER = msgspec.json.Encoder()
 
 
 class RealtimeProtocol:
-    """One client's connection. `new_id("event")` makes an id with that prefix; `expires_at` is Unix time in seconds.
+    """One client's connection. `new_id("event")` makes an id with that prefix; `expires_at` is Unix time in seconds;
+    `given` is what a client secret says of the session.
 
     What cannot be understood or carried out is answered with an error event; the session stays open."""
 
@@ -65,20 +64,30 @@ class RealtimeProtocol:
         defaults: SessionOptions,
         expires_at: int,
         new_id: Callable[[str], str],
+        kind: SessionType = "realtime",
+        given: SessionPatch | None = None,
     ) -> None:
+        """Raises Refused when `given` cannot be carried out."""
         self._new_id = new_id
         self._defaults = defaults
-        self._conversation_id = new_id("conv")
-        self._session = initial_session(session_id, model, defaults, expires_at)
-        self._options = options(self._session, defaults)
-        self._replies: dict[str, Reply] = {}
-        self._has_spoken = False
+        first = initial_session(session_id, model, defaults, expires_at, kind)
+        session = first if given is None else updated(first, given, defaults)
+        self._teller = Teller(session, new_id("conv"))
+        self._references = References()
+        self._picture = PICTURE
+
+    @property
+    def _session(self) -> Session:
+        return self._teller.session
 
     def start(self) -> list[Action]:
+        wanted = options(self._session, self._defaults)
         actions: list[Action] = [Send(self._frame(wire.SessionCreated(session=shown(self._session))))]
-        if self._options != self._defaults:  # this protocol's audio has its own rate, say
-            actions.insert(0, Ask(commands.Configure(self._options)))
+        if wanted != self._defaults:  # this protocol's audio has its own rate, say
+            actions.insert(0, Ask(commands.Configure(wanted)))
         return actions
+
+    # -- what the client asks for -----------------------------------------------------------------------------------
 
     def receive(self, frame: Frame) -> list[Action]:
         if not isinstance(frame, str):
@@ -94,10 +103,18 @@ class RealtimeProtocol:
             return [Send(self._error(refused, request.event_id))]
 
     def _carry_out(self, request: requests.AnyRequest) -> list[Action]:
-        if isinstance(request, requests.SessionUpdate):
-            return self._update(request)
-        command = self._command(request)
-        return [] if command is None else [Ask(command, request.event_id)]
+        match request:
+            case requests.SessionUpdate():
+                return self._update(request)
+            case requests.ItemCreate(item=given):
+                item = item_from(given, self._new_id, "item", picture=self._picture)
+                warnings = self._warn(pictures(given, "item"), request.event_id)
+                return [*warnings, Ask(commands.CreateItem(item, request.previous_item_id), request.event_id)]
+            case requests.ResponseCreate(response=asked):
+                return self._create_reply(asked or requests.ResponseParams(), request.event_id)
+            case _:
+                command = self._command(request)
+                return [] if command is None else [Ask(command, request.event_id)]
 
     def _command(self, request: requests.AnyRequest) -> commands.Command | None:
         """What the session is to do; None for a request without effect. Raises Refused."""
@@ -108,17 +125,12 @@ class RealtimeProtocol:
                 return commands.CommitAudio()
             case requests.InputAudioClear():
                 return commands.ClearAudio()
-            case requests.ItemCreate():
-                item = item_from(request.item, self._new_id, "item")
-                return commands.CreateItem(item, request.previous_item_id)
             case requests.ItemRetrieve():
                 return commands.RetrieveItem(request.item_id)
             case requests.ItemTruncate():
                 return commands.TruncateItem(request.item_id, min(max(request.audio_end_ms, 0), MAX_MS))
             case requests.ItemDelete():
                 return commands.DeleteItem(request.item_id)
-            case requests.ResponseCreate():
-                return self._create_reply(request.response or requests.ResponseParams())
             case requests.ResponseCancel():
                 return commands.CancelReply(request.response_id)
             case _:  # output_audio_buffer.clear: over WebSocket the client itself holds what is played
@@ -131,18 +143,27 @@ class RealtimeProtocol:
 
     def _update(self, request: requests.SessionUpdate) -> list[Action]:
         session = updated(self._session, request.session, self._defaults)
-        if self._has_spoken and session.audio.output.voice != self._session.audio.output.voice:
+        if self._teller.has_spoken and session.audio.output.voice != self._session.audio.output.voice:
             raise Refused(
                 "cannot_update_voice", "The voice is fixed once it has been heard.", "session.audio.output.voice"
             )
-        self._session = session
-        self._options = options(session, self._defaults)
+        wanted = options(session, self._defaults)
+        self._teller.session = session
         return [
-            Ask(commands.Configure(self._options), request.event_id),
+            Ask(commands.Configure(wanted), request.event_id),
             Send(self._frame(wire.SessionUpdated(session=shown(session)))),
         ]
 
-    def _create_reply(self, asked: requests.ResponseParams) -> commands.CreateReply:
+    def _create_reply(self, asked: requests.ResponseParams, ref: str | None) -> list[Action]:
+        command = self._reply_command(asked)
+        if asked.input is None:
+            return [Ask(command, ref)]
+        places = [(given, f"response.input[{index}]") for index, given in enumerate(asked.input)]
+        context = [context_from(given, self._new_id, place, picture=self._picture) for given, place in places]
+        unseen = [picture for given, place in places for picture in pictures(given, place)]
+        return [*self._warn(unseen, ref), *self._references.ask(command, context, ref)]
+
+    def _reply_command(self, asked: requests.ResponseParams) -> commands.CreateReply:
         if asked.conversation not in (None, "auto", "none"):
             raise Refused("invalid_value", "Supported values are 'auto' and 'none'.", "response.conversation")
         output = asked.audio.output if asked.audio else None
@@ -150,88 +171,33 @@ class RealtimeProtocol:
             raise Refused(
                 "unsupported_parameter", "A response has the session's format.", "response.audio.output.format"
             )
-        modalities, given = asked.output_modalities, asked.input
+        modalities, tools, ours = asked.output_modalities, asked.tools, asked.voiceagent
         return commands.CreateReply(
             instructions=asked.instructions,
             modality=one_modality(modalities, "response.output_modalities") if modalities else None,
             max_output_tokens=None if asked.max_output_tokens == "inf" else asked.max_output_tokens,
-            input=None if given is None else self._items(given),
             store=asked.conversation != "none",
             metadata=asked.metadata or {},
+            tools=None if tools is None else specs(functions(tools, "response.tools")),
+            tool_choice=None if asked.tool_choice is None else choice(asked.tool_choice),
+            protected=ours is not None and ours.protected,
+            words=None if ours is None else ours.words,
         )
 
-    def _items(self, given: list[GivenItem]) -> tuple[Item, ...]:
-        return tuple(item_from(item, self._new_id, f"response.input[{index}]") for index, item in enumerate(given))
-
-    def encode(self, event: events.Event) -> list[Frame]:
-        told = self._tell(event)
-        if self._wants_more:
-            told = [*told, *more(event)]
-        return [self._frame(one) for one in told]
-
-    def _tell(self, event: events.Event) -> list[wire.ServerEvent]:
-        match event:
-            case events.ReplyAudio() | events.ReplyText() | events.ReplyItemAdded() | events.ReplyDone():
-                return self._tell_of_reply(event)
-            case events.ReplyStarted(reply_id=reply_id):
-                reply = Reply(event, self._session.audio.output, self._conversation_id)
-                self._replies[reply_id] = reply
-                return reply.created()
-            case events.SpeechStarted(item_id=item_id, at_ms=at_ms):
-                return [wire.SpeechStarted(audio_start_ms=at_ms, item_id=item_id)]
-            case events.SpeechStopped(item_id=item_id, at_ms=at_ms):
-                return [wire.SpeechStopped(audio_end_ms=at_ms, item_id=item_id)]
-            case events.AudioCommitted(item_id=item_id, previous_item_id=previous):
-                return [wire.AudioCommitted(item_id=item_id, previous_item_id=previous)]
-            case events.AudioCleared():
-                return [wire.AudioCleared()]
-            case events.ItemAdded(item=item, previous_item_id=previous):
-                return [wire.ItemAdded(previous_item_id=previous, item=wire_item(item))]
-            case events.ItemDone(item=item, previous_item_id=previous):
-                return [wire.ItemDone(previous_item_id=previous, item=wire_item(item))]
-            case events.ItemRetrieved(item=item):
-                return [wire.ItemRetrieved(item=wire_item(item))]
-            case events.ItemDeleted(item_id=item_id):
-                return [wire.ItemDeleted(item_id=item_id)]
-            case events.ItemTruncated(item_id=item_id, audio_end_ms=audio_end_ms):
-                return [wire.ItemTruncated(item_id=item_id, audio_end_ms=audio_end_ms)]
-            case events.TranscriptDone() | events.TranscriptFailed():
-                return self._tell_of_transcript(event) if self._options.transcribe else []
-            case _:
-                return []
-
-    def _tell_of_reply(
-        self, event: events.ReplyAudio | events.ReplyText | events.ReplyItemAdded | events.ReplyDone
-    ) -> list[wire.ServerEvent]:
-        reply = self._replies.get(event.reply_id)
-        if reply is None:  # it is over: not one sample more of it
+    def _warn(self, unseen: Sequence[str], ref: str | None) -> list[Action]:
+        """Of pictures that nobody looks at. The model is told of the first one only: some clients send a video."""
+        if not unseen:
             return []
-        match event:
-            case events.ReplyAudio():
-                self._has_spoken = True
-                return reply.audio(event)
-            case events.ReplyText():
-                return reply.text(event)
-            case events.ReplyItemAdded():
-                return reply.item_added(event)
-            case events.ReplyDone(reply_id=reply_id):
-                del self._replies[reply_id]
-                return reply.done(event)
+        self._picture = ""
+        warned = Warned(code="unsupported_content", message=NO_PICTURES, param=unseen[0], client_event_id=ref)
+        return [Send(self._frame(warned))]
 
-    def _tell_of_transcript(self, event: events.TranscriptDone | events.TranscriptFailed) -> list[wire.ServerEvent]:
-        match event:
-            case events.TranscriptDone(item_id=item_id, text=text, seconds=seconds):
-                usage = wire.Duration("duration", seconds)
-                completed = wire.TranscriptCompleted(item_id=item_id, transcript=text, usage=usage)
-                return [wire.TranscriptDelta(item_id=item_id, delta=text), completed] if text else [completed]
-            case events.TranscriptFailed(item_id=item_id, code=code, message=message):
-                error = wire.TranscriptError("server_error", code, message)
-                return [wire.TranscriptFailed(item_id=item_id, error=error)]
+    # -- what the session tells -------------------------------------------------------------------------------------
 
-    @property
-    def _wants_more(self) -> bool:
-        extension = self._session.voiceagent
-        return isinstance(extension, Extension) and extension.events
+    def encode(self, event: events.Event) -> list[Frame | Action]:
+        if isinstance(event, events.ItemRetrieved) and self._references.waiting:
+            return [*self._references.found(event.item)]
+        return [self._frame(told) for told in self._teller.tell(event)]
 
     def wake(self, name: str) -> list[Action]:
         return []
@@ -240,6 +206,8 @@ class RealtimeProtocol:
         return []
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
+        if self._references.waiting:
+            return [self._error(UNKNOWN, ref)] if self._references.missing() else []
         return [self._error(refused, ref)]
 
     def end(self, reason: EndReason) -> tuple[list[Frame], int]:

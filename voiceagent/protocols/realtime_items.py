@@ -44,7 +44,7 @@ class WireItem(Struct, kw_only=True):
 
 
 class WireCall(Struct, kw_only=True):
-    """Arguments are always JSON, since clients parse them: models write nothing where there are none."""
+    """`arguments` of a complete one are never empty, since clients parse them; models write nothing for none."""
 
     id: str
     object: Literal["realtime.item"] = "realtime.item"
@@ -71,10 +71,16 @@ def wire_item(item: AnyItem) -> AnyWireItem:
     match item:
         case Item(id=item_id, role=role, parts=parts, status=status):
             return WireItem(id=item_id, status=status, role=role, content=[_wire_part(role, part) for part in parts])
-        case FunctionCall(item_id, call_id, name, arguments, status):
-            return WireCall(id=item_id, status=status, name=name, call_id=call_id, arguments=arguments or "{}")
+        case FunctionCall():
+            return wire_call(item)
         case FunctionOutput(item_id, call_id, output):
             return WireOutput(id=item_id, call_id=call_id, output=output)
+
+
+def wire_call(call: FunctionCall) -> WireCall:
+    """While it is in progress its arguments are still to come."""
+    arguments = "" if call.status == "in_progress" else call.arguments or "{}"
+    return WireCall(id=call.id, status=call.status, name=call.name, call_id=call.call_id, arguments=arguments)
 
 
 def _wire_part(role: ItemRole, part: Part) -> WirePart:
@@ -153,7 +159,7 @@ def _required(value: T | None, param: str) -> T:
 
 
 def _message(given: GivenItem, item_id: str, param: str, picture: str) -> Item:
-    role = _required(given.role, f"{param}.role")
+    role: ItemRole = _required(given.role, f"{param}.role")
     content = _required(given.content, f"{param}.content")
     parts = tuple(_part_from(part, role, f"{param}.content[{index}]", picture) for index, part in enumerate(content))
     unfinished = role == "assistant" and given.status == "incomplete"

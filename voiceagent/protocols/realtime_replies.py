@@ -1,10 +1,14 @@
 """One reply as OpenAI Realtime tells it, from response.created to response.done."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from voiceagent.protocols import realtime_audio
 from voiceagent.protocols.realtime_events import (
     CachedTokens,
+    CallArgumentsDelta,
+    CallArgumentsDone,
     ContentPart,
     ContentPartAdded,
     ContentPartDone,
@@ -30,22 +34,31 @@ from voiceagent.protocols.realtime_events import (
     StatusError,
     Usage,
 )
-from voiceagent.protocols.realtime_items import AnyWireItem, wire_item
+from voiceagent.protocols.realtime_items import AnyWireItem, wire_call, wire_item
+from voiceagent.protocols.realtime_options import voice_name
 from voiceagent.protocols.realtime_session import AudioOutput
-from voiceagent.protocols.realtime_update import voice_name
 from voiceagent.session import events
 
 
 class Reply:
     """A reply being sent, in the format and voice in force when it began: an update meanwhile is for the next one.
 
-    Of a reply that is not stored in the conversation there are no conversation.item events."""
+    Of a reply that is not stored in the conversation there are no conversation.item events. `known` is the item before
+    another, as the client sees it."""
 
-    def __init__(self, started: events.ReplyStarted, output: AudioOutput, conversation_id: str) -> None:
+    def __init__(
+        self,
+        started: events.ReplyStarted,
+        output: AudioOutput,
+        conversation_id: str,
+        known: Callable[[str | None], str | None],
+    ) -> None:
         self._started = started
         self._output = output
         self._conversation_id = conversation_id if started.stored else None
+        self._known = known
         self._spoken = started.modality == "audio"
+        self._calls: list[events.ToolCalled] = []
 
     def created(self) -> list[ServerEvent]:
         return [ResponseCreated(response=self._response("in_progress", []))]
@@ -54,7 +67,7 @@ class Reply:
         item = wire_item(event.item)
         told: list[ServerEvent] = [OutputItemAdded(response_id=event.reply_id, item=item)]
         if self._started.stored:
-            told.append(ItemAdded(previous_item_id=event.previous_item_id, item=item))
+            told.append(ItemAdded(previous_item_id=self._known(event.previous_item_id), item=item))
         told.append(ContentPartAdded(response_id=event.reply_id, item_id=item.id, part=self._part("")))
         return told
 
@@ -70,6 +83,11 @@ class Reply:
         data = realtime_audio.encode(event.pcm, self._output.format)
         return [OutputAudioDelta(response_id=event.reply_id, item_id=event.item_id, delta=data)]
 
+    def called(self, event: events.ToolCalled) -> list[ServerEvent]:
+        """Kept until the message before it is done: the session tells both in one moment."""
+        self._calls.append(event)
+        return []
+
     def done(self, event: events.ReplyDone) -> list[ServerEvent]:
         told: list[ServerEvent] = []
         output: list[AnyWireItem] = []
@@ -78,13 +96,47 @@ class Reply:
             output.append(item)
             told += self._part_done(event.reply_id, item.id, event.item.text)
             if self._started.stored:
-                told.append(ItemDone(previous_item_id=event.previous_item_id, item=item))
+                told.append(ItemDone(previous_item_id=self._known(event.previous_item_id), item=item))
             told.append(OutputItemDone(response_id=event.reply_id, item=item))
+        for called in self._calls:
+            told += self._call(called, len(output))
+            output.append(wire_call(called.call))
         response = self._response(event.status, output)
         response.status_details = _details(event)
         response.usage = _usage(event.usage)
         told.append(ResponseDone(response=response))
         return told
+
+    def _call(self, event: events.ToolCalled, index: int) -> list[ServerEvent]:
+        """A call of the client's own. agents-js and LiveKit run it when its item is done, Pipecat when its arguments
+        are, if it has seen the item before."""
+        response_id, previous = event.reply_id, self._known(event.previous_item_id)
+        begun = wire_call(replace(event.call, status="in_progress"))
+        call = wire_call(event.call)
+        added = ItemAdded(previous_item_id=previous, item=begun)
+        done = ItemDone(previous_item_id=previous, item=call)
+        stored = self._started.stored
+        return [
+            OutputItemAdded(response_id=response_id, item=begun, output_index=index),
+            *([added] if stored else []),
+            CallArgumentsDelta(
+                response_id=response_id,
+                item_id=call.id,
+                output_index=index,
+                call_id=call.call_id,
+                delta=call.arguments,
+            ),
+            CallArgumentsDone(
+                response_id=response_id,
+                item_id=call.id,
+                output_index=index,
+                call_id=call.call_id,
+                name=call.name,
+                arguments=call.arguments,
+            ),
+            *([done] if stored else []),
+            OutputItemDone(response_id=response_id, item=call, output_index=index),
+        ]
 
     def _part_done(self, response_id: str, item_id: str, text: str) -> list[ServerEvent]:
         part_done = ContentPartDone(response_id=response_id, item_id=item_id, part=self._part(text))

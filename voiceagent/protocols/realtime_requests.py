@@ -75,7 +75,7 @@ class ResponseAudio(Struct, frozen=True):
 
 
 class ResponseExtension(Struct, frozen=True):
-    """Our own key of a response. A `protected` one is not interrupted by any voice; with `words` just these are said."""
+    """Our own key of a response. No voice interrupts a `protected` one; with `words` just these are said."""
 
     protected: bool = False
     words: Annotated[str, Meta(min_length=1, max_length=MAX_WORDS)] | None = None
@@ -172,6 +172,6 @@ def _invalid(problem: str) -> Refused:
         return Refused("missing_required_parameter", f"Missing required parameter: '{param}'.", param)
     if param == "type":
         return Refused("invalid_value", "Unknown event type.", param)
-    wrong_type = what.startswith("Expected") and not re.search("[<>]=|of length", what)
+    wrong_type = what.startswith("Expected") and not re.search("[<>]=|of length|matching", what)
     what = _VALUE.sub(" value", what).replace("`", "'")
     return Refused("invalid_type" if wrong_type else "invalid_value", f"{what}.", param or None)

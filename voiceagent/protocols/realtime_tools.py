@@ -21,6 +21,8 @@ FunctionName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,64}$")]
 MOST_TOOLS = 128
 MOST_CHARS = 200_000
 """Of all descriptions and schemas together: some 50,000 tokens, more than any prompt should spend on them."""
+MOST_LEVELS = 64
+"""Of a schema: whoever encodes it again does so level by level."""
 
 
 class FunctionTool(Struct, frozen=True, tag_field="type", tag="function"):
@@ -127,4 +129,12 @@ def _decoded(schema: bytes, param: str) -> dict[str, JsonValue] | None:
         raise Refused("invalid_value", "Not a JSON schema.", param) from None
     if value is not None and not isinstance(value, dict):
         raise Refused("invalid_type", "A JSON schema is an object.", param)
+    if _deeper(value, MOST_LEVELS):
+        raise Refused("invalid_value", f"A JSON schema has at most {MOST_LEVELS} levels.", param)
     return value
+
+
+def _deeper(value: JsonValue, levels: int) -> bool:
+    """Whether it has more levels than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_deeper(one, levels - 1) for one in inner)

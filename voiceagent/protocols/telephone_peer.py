@@ -1,7 +1,7 @@
 """A telephone call with whoever has a protocol all of his own: what is the same for all of these."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from voiceagent.audio.pcm import Pcm
@@ -42,13 +42,19 @@ Read = Sequence[Incoming | Full | Frame]
 
 class Peer(Line, Protocol):
     """The other side of one call, in its own words. `message_ms` and `grain_ms`: see `Speech`; they are asked for once
-    the call has begun. `leave_seconds` is how long the other side may take to end the connection when it was told to; 0
-    where it need not be told. With `moves_calls` it hangs up and transfers by itself when we leave."""
+    the call has begun. `lead_ms` is the most audio it should have ahead: where the way is short, little is enough, and
+    a barge-in is heard the sooner. `leave_seconds` is how long the other side may take to end the connection when it
+    was told to; 0 where it need not be. With `moves_calls` it hangs up and transfers by itself when we leave. What is
+    not `reachable` cannot be moved by any interface. Where it tells `Full`, `clear` is always the same message."""
 
     message_ms: int
     grain_ms: int
+    lead_ms: int
     leave_seconds: float
     moves_calls: bool
+
+    @property
+    def reachable(self) -> bool: ...
 
     def read(self, frame: Frame) -> Read:
         """Raises Malformed."""
@@ -68,7 +74,7 @@ class PeerCall:
 
     def __init__(self, peer: Peer, options: CallOptions) -> None:
         self._peer = peer
-        self._options = options
+        self._options = replace(options, lead_ms=min(options.lead_ms, peer.lead_ms))
         self._talk: TelephoneTalk | None = None
         self._format = LineFormat("l16")
         self._malformed = 0
@@ -83,13 +89,15 @@ class PeerCall:
         return [Wake("start", START_SECONDS)]
 
     def receive(self, frame: Frame) -> list[Action]:
+        actions: list[Action] = []
         try:
-            return [action for one in self._peer.read(frame) for action in self._take(one)]
+            for one in self._peer.read(frame):
+                actions += self._take(one)
         except Malformed as bad:
             self._malformed += 1
             if self._talk is None or self._malformed > MOST_MALFORMED:
-                return [*map(Send, self._peer.refuse(bad)), Close(bad.code, bad.reason)]
-            return []
+                actions += [*map(Send, self._peer.refuse(bad)), Close(bad.code, bad.reason)]
+        return actions
 
     def _take(self, incoming: Incoming | Full | Frame) -> list[Action]:
         talk = self._talk
@@ -166,13 +174,18 @@ class PeerCall:
         match action:
             case Send(frame):
                 return [Send(passed) for passed in self._pass(frame)]
-            case Control(HangUp() | Transfer() as operation, ref) if self._peer.moves_calls:
+            case Control(HangUp() | Transfer() as operation, ref) if self._by_leaving(operation):
                 self._decided = operation
                 return self.controlled(ref, None)
             case Close(1000, _):
                 return self._leave(action)
             case _:
                 return [action]
+
+    def _by_leaving(self, operation: HangUp | Transfer) -> bool:
+        """Whether it is done when we end the connection."""
+        peer, options = self._peer, self._options
+        return peer.moves_calls or (isinstance(operation, HangUp) and not peer.reachable and not options.closes_to)
 
     def _leave(self, close: Close) -> list[Action]:
         if self._leaving:

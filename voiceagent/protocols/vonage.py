@@ -39,8 +39,10 @@ class VonagePeer:
     has_marks = True
     message_ms = FRAME_MS
     grain_ms = FRAME_MS
+    lead_ms = 120
     leave_seconds = 0.0
     moves_calls = False
+    reachable = True
 
     def __init__(self) -> None:
         self._format: LineFormat | None = None

@@ -3,7 +3,9 @@
 from collections import deque
 
 GAP_SECONDS = 0.5
-"""How long the microphone may be silent before silence is put in for it: what the network held up comes sooner."""
+"""A gap up to this between two pieces of the user's audio is none: the network held the second up."""
+LATE_SECONDS = 2.0
+"""How long the user's audio is waited for before silence stands for it: longer than any client collects it."""
 ANCHOR_SECONDS = 0.03
 """By so much the two clocks may drift before that is noted."""
 ANCHORS = 256
@@ -22,7 +24,9 @@ class Axis:
 
     def user(self, now: float, samples: int) -> int:
         """So many samples of the user's come; returns the position of the first."""
-        self.advance(now)
+        began = now - samples / self.rate
+        if began - self._arrived > GAP_SECONDS:
+            self._put_in(began)
         start = self.known
         self.known += samples
         self._arrived = now
@@ -32,11 +36,9 @@ class Axis:
         return start
 
     def advance(self, now: float) -> None:
-        """Put in silence where the microphone has sent nothing for long."""
-        if now - self._arrived > GAP_SECONDS:
-            samples = int((now - self._arrived) * self.rate)
-            self.known += samples
-            self._arrived += samples / self.rate
+        """Put in silence when the microphone has sent nothing for long."""
+        if now - self._arrived > LATE_SECONDS:
+            self._put_in(now)
 
     def position(self, now: float) -> int:
         """What the user hears now lies beside the samples that come now."""
@@ -46,3 +48,8 @@ class Axis:
         """The position at an earlier time; of one long ago only about."""
         earlier = (ahead for since, ahead in reversed(self._anchors) if since <= moment)
         return max(0, round((moment + next(earlier, self._anchors[0][1])) * self.rate))
+
+    def _put_in(self, until: float) -> None:
+        samples = int((until - self._arrived) * self.rate)
+        self.known += samples
+        self._arrived += samples / self.rate

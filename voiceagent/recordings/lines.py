@@ -42,6 +42,15 @@ def told(event: ev.Event) -> Line | None:
             return {"type": "speech_stopped", "item": item, "audio_ms": at_ms}
         case ev.AudioCommitted(item_id=item):
             return {"type": "committed", "item": item}
+        case ev.TurnEnded(item_id=item, cause=cause, silence_ms=silence_ms, wait_ms=wait_ms, evidence=evidence):
+            return {
+                "type": "turn_ended",
+                "item": item,
+                "cause": cause,
+                "silence_ms": silence_ms,
+                "wait_ms": wait_ms,
+                "evidence": {rule: round(weight, 3) for rule, weight in evidence.items()},
+            }
         case ev.TranscriptDone(item_id=item, seconds=seconds):
             return {"type": "transcribed", "item": item, "seconds": round(seconds, 3)}
         case ev.TranscriptFailed(item_id=item, code=code):
@@ -51,7 +60,13 @@ def told(event: ev.Event) -> Line | None:
         case ev.ItemTruncated(item_id=item, audio_end_ms=end):
             return {"type": "truncated", "item": item, "audio_end_ms": end}
         case ev.ToolCalled(reply_id=reply, call=call):
-            return {"type": "tool_called", "reply": reply, **_call(call)}
+            return {
+                "type": "tool_called",
+                "reply": reply,
+                "call": call.call_id,
+                "name": call.name,
+                "arguments": call.arguments,
+            }
         case ev.IdleTimeout():
             return {"type": "idle"}
         case ev.TurnTimed(item_id=item, reply_id=reply, timeline=timeline):
@@ -96,17 +111,13 @@ def _of_reply(
             }
 
 
-def noted(item: AnyItem) -> Line:
+def noted(item: AnyItem) -> Line | None:
     """An item as conversation and memory now have it; a later line replaces an earlier one of the same item. An
-    assistant's text is what was heard of it."""
+    assistant's text is what was heard of it. None for a call, which is told by its reply."""
     match item:
         case Item():
             return {"type": "item", "item": item.id, "role": item.role, "text": item.text, "status": item.status}
         case FunctionCall():
-            return {"type": "tool_noted", **_call(item)}
+            return None
         case FunctionOutput():
             return {"type": "tool_output", "call": item.call_id, "output": item.output}
-
-
-def _call(call: FunctionCall) -> Line:
-    return {"call": call.call_id, "name": call.name, "arguments": call.arguments}

@@ -85,7 +85,9 @@ class TalkRecording:
                 if self._track is not None:
                     self._track.stopped(item_id, audio_end_ms / 1000)
             case Item() | FunctionCall() | FunctionOutput():
-                self.note(now, lines.noted(moment))
+                line = lines.noted(moment)
+                if line is not None:
+                    self.note(now, line)
             case ReplyAudio():
                 self._say(now, moment)
             case _:
@@ -151,9 +153,9 @@ class TalkRecording:
     def _say(self, now: float, event: ReplyAudio) -> None:
         self._begin(0)
         if self._track is not None:
-            self._track.agent(
-                now, event.reply_id, event.item_id, self._at_rate("agent", event.pcm, self._output_rate)
-            )
+            # A frame is a part of a clause, all of which would be kept with it.
+            pcm = self._at_rate("agent", event.pcm.copy(), self._output_rate)
+            self._track.agent(now, event.reply_id, event.item_id, pcm)
 
     def _begin(self, rate: int) -> Axis:
         """With the first sound it is known how good it is."""
@@ -161,8 +163,8 @@ class TalkRecording:
             wide = max(rate, self._output_rate) >= WIDE_RATE
             self._axis = Axis(WIDE_RATE if wide else NARROW_RATE, self._about.started)
             if self._audio:
-                self._track = Track(self._axis)
                 self._wav = StereoWav(self._store.create(self._about.session, "wav"), self._axis.rate)
+                self._track = Track(self._axis)
         return self._axis
 
     def _at_rate(self, side: str, pcm: Pcm, rate: int) -> Pcm:

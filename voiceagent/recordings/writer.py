@@ -200,8 +200,10 @@ class Writer:
             if recording.cut_at is not None:
                 file.note(recording.cut_at, {"type": "cut"})
             file.end(now, reason)
-        except OSError:
-            file.close()
+        except Exception as error:
+            log.error("session %s: the recording has no end: %s", recording.about.session, type(error).__name__)
+            with suppress(OSError):
+                file.close()
 
 
 def size(note: Note) -> int:

@@ -1,11 +1,15 @@
 """What an operator sees: the talks in progress, how fast they are answered, what fails, what it costs."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from voiceagent.llm.edge.status import EdgeStatus
+from voiceagent.server.admin_feed import Feed
 from voiceagent.server.admin_talk import LiveTalk, TalkRow
 from voiceagent.server.metrics import Metrics
 from voiceagent.session.clock import now
@@ -48,7 +52,8 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, now. `lag_ms` is the loop's worst delay of late; `llm` None for a model of one endpoint."""
+    """Everything, now. `seconds` since the server began; `lag_ms` is the loop's worst delay of late; `llm`
+    None for a model of one endpoint."""
 
     seconds: int
     draining: bool
@@ -66,10 +71,12 @@ class Board:
     def __init__(self, metrics: Metrics, llm: object, draining: Callable[[], bool]) -> None:
         self.talks: dict[str, LiveTalk] = {}
         """Those in progress, by session."""
+        self.feed = Feed(lambda: msgspec.json.encode(self.snapshot()).decode())
+        """Snapshots, for those who look."""
         self._metrics = metrics
         self._llm = llm if isinstance(llm, Reporting) else None
         self._draining = draining
-        self._began: float | None = None
+        self._began = time.monotonic()
         self._stages: dict[str, deque[int]] = {name: deque(maxlen=TURNS_KEPT) for name in (RESPONSE, *PARTS)}
         self._errors: Counter[str] = Counter()
         self._spend: dict[str, Spend] = {}
@@ -106,11 +113,9 @@ class Board:
 
     def snapshot(self) -> Snapshot:
         moment = now()
-        if self._began is None:
-            self._began = moment
         longest = list(self.talks.values())[:MOST_ROWS]
         return Snapshot(
-            seconds=int(moment - self._began),
+            seconds=int(time.monotonic() - self._began),
             draining=self._draining(),
             sessions=len(self.talks),
             lag_ms=round(self._metrics.lag * 1000),

@@ -1,9 +1,16 @@
 """Who may look at the server from within: the `[admin]` section."""
 
+from pydantic import field_validator
+
 from voiceagent.section import KeySecret, Section
 
 
 class AdminSection(Section):
-    """`key` opens `/admin`; without it there is no such page."""
+    """`key` opens `/admin`; without it, or with an empty one, there is no such page."""
 
     key: KeySecret | None = None
+
+    @field_validator("key")
+    @classmethod
+    def _empty_is_none(cls, key: KeySecret | None) -> KeySecret | None:
+        return key if key is not None and key.get_secret_value() else None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -163,8 +164,9 @@ class Watcher:
 
     def __init__(self, session: str, among: "set[Watcher]") -> None:
         self._among = among
-        self._queue: asyncio.Queue[Seen] = asyncio.Queue(EVENTS_WAITING)
-        self._over = asyncio.Event()
+        self._waiting: deque[Seen] = deque()
+        self._news = asyncio.Event()
+        self._over = False
         self._missed = 0
         self._count = 0
         self._protocol = RealtimeProtocol(
@@ -173,45 +175,45 @@ class Watcher:
         self._protocol.receive(AS_A_CLIENT)
 
     def put(self, seen: Seen) -> None:
-        try:
-            self._queue.put_nowait(seen)
-        except asyncio.QueueFull:
+        if len(self._waiting) < EVENTS_WAITING:
+            self._waiting.append(seen)
+        else:
             self._missed += 1
+        self._news.set()
+
+    def leave(self) -> None:
+        """Nobody looks any more."""
+        self._among.discard(self)
 
     def end(self) -> None:
         """There is nothing more to see."""
-        self._over.set()
+        self._over = True
+        self._news.set()
 
     async def lines(self) -> AsyncGenerator[str, None]:
         """What happens, as JSON: `{"at", "heard", "event"}`, `{"missed"}` and at last `{"over"}`; "" now and then."""
-        try:
-            while not (self._over.is_set() and self._queue.empty()):
-                seen = await self._next()
-                if seen is None:
-                    yield ""
-                    continue
-                if self._missed:
-                    missed, self._missed = self._missed, 0
-                    yield f'{{"missed":{missed}}}'
+        while not self._over or self._waiting:
+            if not await self._more():
+                yield ""
+            while self._waiting:
+                seen = self._waiting.popleft()
                 for frame in self._protocol.encode(seen.event):
-                    yield f'{{"at":{seen.at_ms},"heard":{seen.heard_ms},"event":{frame}}}'
-            yield '{"over":true}'
-        finally:
-            self._among.discard(self)
+                    yield f'{{"at":{seen.at_ms},"heard":{seen.heard_ms},"event":{frame!s}}}'
+            if self._missed:
+                missed, self._missed = self._missed, 0
+                yield f'{{"missed":{missed}}}'
+        yield '{"over":true}'
 
-    async def _next(self) -> Seen | None:
-        """The next event; None when none comes for long, or the talk is over."""
-        if not self._queue.empty():
-            return self._queue.get_nowait()
-        getting = asyncio.create_task(self._queue.get())
-        ending = asyncio.create_task(self._over.wait())
+    async def _more(self) -> bool:
+        """Wait for news; False when there is none for long."""
         try:
-            await asyncio.wait((getting, ending), timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            return getting.result() if getting.done() else None
-        finally:
-            for task in (getting, ending):
-                task.cancel()
-            await asyncio.gather(getting, ending, return_exceptions=True)
+            async with asyncio.timeout(QUIET_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        if not self._over:
+            self._news.clear()
+        return True
 
     def _new_id(self, kind: str) -> str:
         self._count += 1

@@ -5,6 +5,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,9 +14,13 @@ from starlette.routing import Route
 from starlette.websockets import WebSocket
 
 from voiceagent.engines import Engines
+from voiceagent.llm.edge.observe_page import llm_pages
+from voiceagent.llm.edge.observe_replies import Interested, ReplyWatch
 from voiceagent.memory.base import MemoryStore
+from voiceagent.server.admin_board import Board
 from voiceagent.server.admission import Admission, Denied
 from voiceagent.server.doors import (
+    admin,
     asterisk,
     audiosocket,
     freeswitch,
@@ -28,12 +33,13 @@ from voiceagent.server.doors import (
 )
 from voiceagent.server.driver import Connection
 from voiceagent.server.host import Visitor, error_response
-from voiceagent.server.metrics import Metrics
+from voiceagent.server.metrics import Metrics, watch_lag
+from voiceagent.server.onlook import Onlooker, Witnessed
+from voiceagent.server.recorder import Recorders
 from voiceagent.server.runtime import open_shared
 from voiceagent.server.transport import Transport, WebSocketTransport
 from voiceagent.session.events import Event
 from voiceagent.session.options import SessionOptions
-from voiceagent.session.remember import Remembrance
 from voiceagent.session.session import Session
 from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
@@ -43,6 +49,7 @@ log = logging.getLogger(__name__)
 DOORS = (
     realtime.door,
     page.door,
+    admin.door,
     telephone.door,
     vonage.door,
     genesys.door,
@@ -54,10 +61,6 @@ DOORS = (
 """Every world of clients that is served."""
 LAST_WORDS_SECONDS = 8.0
 """How long talks that were told to end may take: what is noted is saved to memory in that time."""
-LAG_PERIOD = 1.0
-"""Seconds between two readings of the loop's lag."""
-LAG_STEP = 0.05
-"""Seconds between two measurements within a period."""
 
 
 def new_id(kind: str) -> str:
@@ -71,7 +74,13 @@ class VoiceServer:
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
+            self.metrics.add(engine)
         self.admission = Admission(settings.limits)
+        self._recorders = Recorders(settings.recordings)
+        self.recordings = self._recorders.store
+        watched = settings.admin.key is not None
+        self.board = Board(self.metrics, engines.llm, lambda: self.admission.draining) if watched else None
         self.loaded = asyncio.Event()
         """Set when the engines are loaded, or have failed to."""
         self.failure: Exception | None = None
@@ -86,6 +95,7 @@ class VoiceServer:
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/metrics", self._metrics),
+                *llm_pages(engines.llm, settings, self.admission),
                 *(route for door in self._doors for route in door.routes),
             ],
             lifespan=self._lifespan,
@@ -95,7 +105,7 @@ class VoiceServer:
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         stop = asyncio.Event()
         holding = asyncio.create_task(self._hold_shared(stop), name="engines")
-        helpers = [asyncio.create_task(self._watch_lag(), name="loop lag")]
+        helpers = [asyncio.create_task(watch_lag(self.metrics.loop_lag), name="loop lag")]
         helpers += [asyncio.create_task(self._keep(door.run), name="door") for door in self._doors if door.run]
         try:
             yield
@@ -116,7 +126,10 @@ class VoiceServer:
     async def _hold_shared(self, stop: asyncio.Event) -> None:
         """Load the engines while the port is already open, so that /healthz can tell; close them at the end."""
         try:
-            async with open_shared(self.settings, self._engines) as (self._shared, self._memory):
+            async with (
+                self._recorders.running(),
+                open_shared(self.settings, self._engines) as (self._shared, self._memory),
+            ):
                 self.loaded.set()
                 await stop.wait()
         except Exception as error:
@@ -136,6 +149,8 @@ class VoiceServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._empty.wait()
+        if self.board is not None:
+            self.board.feed.close()
 
     # -- pages ------------------------------------------------------------------------------------------------------
 
@@ -179,7 +194,9 @@ class VoiceServer:
         shared = self._shared
         assert shared is not None
         log.info("session %s: begins, key %s", visitor.session_id, visitor.tenant)
-        remembrance = Remembrance(
+        onlookers = self._onlookers(visitor)
+        remembrance = Witnessed(
+            onlookers,
             self._memory,
             f"{visitor.tenant}/{visitor.user}" if visitor.user else None,
             limit=2 * self.settings.memory.turns,
@@ -197,29 +214,35 @@ class VoiceServer:
                 user=visitor.user or "",
             )
 
-        connection = Connection(transport, visitor.protocol, make_session, self.metrics, visitor.control)
+        connection = Connection(transport, visitor.protocol, make_session, self.metrics, visitor.control, onlookers)
+        if self.board is not None:
+            stop = partial(connection.stop, "ended")
+            onlookers.append(self.board.enter(visitor.session_id, visitor.kind, visitor.tenant, stop))
         self._connections.add(connection)
         self._empty.clear()
         try:
             await connection.run()
         finally:
+            if self.board is not None:
+                self.board.leave(visitor.session_id)
             self._connections.discard(connection)
             if not self._connections:
                 self._empty.set()
             log.info("session %s: over", visitor.session_id)
 
+    def _onlookers(self, visitor: Visitor) -> list[Onlooker]:
+        recorder = self._recorders.recorder(
+            visitor.session_id,
+            protocol=visitor.kind,
+            tenant=visitor.tenant,
+            user=visitor.user or "",
+            options=self.defaults(),
+        )
+        onlookers: list[Onlooker] = [recorder] if recorder is not None else []
+        if isinstance(llm := self._engines.llm, Interested):
+            onlookers.append(ReplyWatch(llm, visitor.session_id, visitor.user or ""))
+        return onlookers
+
     def defaults(self) -> SessionOptions:
         agent = self.settings.agent
         return SessionOptions(instructions=agent.instructions, voice=agent.voice, language=agent.language)
-
-    async def _watch_lag(self) -> None:
-        """Keep the gauge of the loop's worst lag, which shows whatever blocks it."""
-        loop = asyncio.get_running_loop()
-        worst, until = 0.0, loop.time() + LAG_PERIOD
-        while True:
-            before = loop.time()
-            await asyncio.sleep(LAG_STEP)
-            worst = max(worst, loop.time() - before - LAG_STEP)
-            if loop.time() >= until:
-                self.metrics.loop_lag.set(worst)
-                worst, until = 0.0, loop.time() + LAG_PERIOD

@@ -12,14 +12,34 @@ LEAD_SECONDS = 0.04
 """Audio that Asterisk is given ahead: its channel holds next to none, and our clock is not its own."""
 
 
+class Pace:
+    """Lets audio pass no faster than it is heard."""
+
+    def __init__(self) -> None:
+        self._played_at = 0.0
+        """When all audio so far will have been played, on the loop's clock."""
+
+    async def wait(self, seconds: float) -> None:
+        """Until so much more may be sent."""
+        now = asyncio.get_running_loop().time()
+        self._played_at = max(self._played_at, now)
+        await asyncio.sleep(max(0.0, self._played_at - LEAD_SECONDS - now))
+        self._played_at += seconds
+
+
+def seconds_of(frame: bytes) -> float:
+    """Of audio in this message."""
+    rate = RATES.get(frame[0])
+    return (len(frame) - HEADER.size) / 2 / rate if rate else 0.0
+
+
 class AudioSocketTransport:
     """Asterisk plays what it gets at once, so audio is sent at the pace at which it is to be heard."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._played_at = 0.0
-        """When all audio so far will have been played, on the loop's clock."""
+        self._pace = Pace()
 
     async def receive(self) -> Frame:
         try:
@@ -32,20 +52,13 @@ class AudioSocketTransport:
 
     async def send(self, frame: Frame) -> None:
         assert isinstance(frame, bytes)
-        rate = RATES.get(frame[0])
-        if rate is not None:
-            await self._pace((len(frame) - HEADER.size) / 2 / rate)
+        if seconds := seconds_of(frame):
+            await self._pace.wait(seconds)
         try:
             self._writer.write(frame)
             await self._writer.drain()
         except OSError:
             raise Gone from None
-
-    async def _pace(self, seconds: float) -> None:
-        now = asyncio.get_running_loop().time()
-        self._played_at = max(self._played_at, now)
-        await asyncio.sleep(max(0.0, self._played_at - LEAD_SECONDS - now))
-        self._played_at += seconds
 
     async def close(self, code: int, reason: str) -> None:
         """AudioSocket has no codes."""

@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
 from voiceagent.protocols.base import WireProtocol
+from voiceagent.recordings.store import Store
+from voiceagent.server.admin_board import Board
 from voiceagent.server.admission import Admission, Denied
 from voiceagent.server.control import CallControl
 from voiceagent.server.transport import Transport
@@ -42,6 +44,10 @@ class Host(Protocol):
 
     settings: Settings
     admission: Admission
+    board: Board | None
+    """What an operator sees; None where nobody may."""
+    recordings: Store | None
+    """Where talks are recorded, if they are."""
 
     def new_id(self, kind: str) -> str: ...
 

@@ -1,7 +1,12 @@
 """The numbers at /metrics, in Prometheus' text format."""
 
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
 
 from voiceagent.session.events import (
     AudioCommitted,
@@ -15,6 +20,19 @@ from voiceagent.session.events import (
 from voiceagent.session.timeline import PARTS
 
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+LAG_PERIOD = 1.0
+"""Seconds between two readings of the loop's lag."""
+LAG_STEP = 0.05
+"""Seconds between two measurements within a period."""
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """An engine that has series of its own."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Called on the loop, for each reading. The names begin with `voiceagent_`."""
+        ...
 
 
 class Metrics:
@@ -65,6 +83,11 @@ class Metrics:
         )
         self._parts = {name: part.labels(name) for name in PARTS}
 
+    def add(self, engine: object) -> None:
+        """Show the engine's own series, where it has some."""
+        if isinstance(engine, Observable):
+            self._registry.register(engine)
+
     def observe(self, event: Event) -> None:
         """Count what a session tells."""
         match event:
@@ -91,6 +114,29 @@ class Metrics:
             case _:
                 pass
 
+    @property
+    def lag(self) -> float:
+        """Longest delay of the event loop lately, in seconds."""
+        return next(sample.value for metric in self.loop_lag.collect() for sample in metric.samples)
+
+    def refusals(self) -> dict[str, int]:
+        """Connections refused since the start, by reason."""
+        samples = (sample for metric in self.refused.collect() for sample in metric.samples)
+        return {sample.labels["reason"]: int(sample.value) for sample in samples if sample.name.endswith("_total")}
+
     def text(self) -> tuple[bytes, str]:
         """The page and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+async def watch_lag(gauge: Gauge) -> None:
+    """Keep the gauge of the loop's worst lag, which shows whatever blocks it. Until cancelled."""
+    loop = asyncio.get_running_loop()
+    worst, until = 0.0, loop.time() + LAG_PERIOD
+    while True:
+        before = loop.time()
+        await asyncio.sleep(LAG_STEP)
+        worst = max(worst, loop.time() - before - LAG_STEP)
+        if loop.time() >= until:
+            gauge.set(worst)
+            worst, until = 0.0, loop.time() + LAG_PERIOD

@@ -23,6 +23,7 @@ from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.tts.cache import CachedTts
 from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.vad.base import VadEngine
 
@@ -41,9 +42,21 @@ def make_engines(settings: Settings) -> Engines:
     return Engines(
         vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
         asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
-        llm=cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models)),
-        tts=cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)),
+        llm=make_llm(settings),
+        tts=kept(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
     )
+
+
+def kept(voice: TtsEngine, settings: Settings) -> TtsEngine:
+    """The voice with a memory of what it said, unless that is not wanted."""
+    megabytes = settings.playout.speech_cache_mb
+    return CachedTts(voice, megabytes) if megabytes else voice
+
+
+def make_llm(settings: Settings) -> LlmEngine:
+    """The language model alone. Raises ConfigError."""
+    models = ModelStore(settings.models_dir)
+    return cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models))
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Frameworks whose packages are too heavy for the test suite. `make test-clients` runs them."""

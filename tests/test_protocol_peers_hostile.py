@@ -1,0 +1,184 @@
+"""Whatever arrives from Vonage, Genesys, FreeSWITCH or Asterisk: the right reaction, and never an exception."""
+
+import copy
+import json
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.peer_hostile import CASES
+from tests.peer_vendors import PEERS, Mark, Other, begun, peer
+from tests.telephone_vendors import asked, audio, frames_of, heard, reply_begins, reply_ends
+from voiceagent.protocols.audiosocket import message
+from voiceagent.protocols.base import Ask, Close, Frame, Send, Wake
+from voiceagent.protocols.telephone_call import CallOptions
+from voiceagent.protocols.telephone_peer import PeerCall
+from voiceagent.protocols.telephone_stream import MOST_MALFORMED
+from voiceagent.session import commands as cmd
+
+every_peer = pytest.mark.parametrize("name", PEERS)
+HANGS_UP = {("audiosocket", case[0]) for case in CASES["audiosocket"] if case[2] == 1000}
+"""What ends a call, rightly."""
+
+
+def test_there_are_enough() -> None:
+    assert min(len(cases) for cases in CASES.values()) >= 49
+
+
+def works(call: PeerCall, other: Other) -> None:
+    """The call goes on: it hears, speaks and takes keys."""
+    assert len(heard(call.receive(other.media(np.full(160, 1000, np.int16))))) >= 160
+    told = [one for event in (reply_begins(), audio(100), reply_ends()) for one in call.encode(event)]
+    sent = [other.understand(frame) for frame in frames_of(told)]
+    assert sum(len(one) for one in sent if isinstance(one, np.ndarray)) == 800
+    for mark in [one for one in sent if isinstance(one, Mark)]:
+        back = other.played(mark.name)
+        assert back is not None
+        assert asked(call.receive(back)) == [cmd.ReportPlayed("i1", 100)]
+    assert asked(call.receive(other.dtmf("#")))[0] == cmd.Interrupt()
+
+
+@every_peer
+def test_as_the_first_message(name: str) -> None:
+    for case, frame, code in CASES[name]:
+        call = PeerCall(peer(name), CallOptions())
+        call.start()
+        actions = call.receive(frame)
+        closes = [action for action in actions if isinstance(action, Close)]
+        assert [close.code for close in closes] == ([] if code is None else [code]), case
+        assert not closes or isinstance(actions[-1], Close), case
+        assert all(len(close.reason.encode()) <= 123 for close in closes), case
+
+
+@every_peer
+def test_during_a_call_one_is_passed_over(name: str) -> None:
+    for case, frame, _ in CASES[name]:
+        call, other = begun(name)
+        if (name, case) in HANGS_UP:
+            assert call.receive(frame) == [Close(1000, "")]
+            continue
+        actions = call.receive(frame)
+        assert not [action for action in actions if isinstance(action, Close)], case
+        assert {type(command) for command in asked(actions)} <= {cmd.AppendAudio, cmd.Interrupt}, case
+        if name == "genesys":  # numbers that leapt ahead are those that count
+            other._seq = call._peer._client_seq  # type: ignore[attr-defined]
+        if case == "XOFF before the call":
+            call.receive("MEDIA_XON" if name == "asterisk" else '{"event":"MEDIA_XON"}')
+        works(call, other)
+
+
+BAD: dict[str, Frame] = {
+    "vonage": "{",
+    "genesys": "{",
+    "freeswitch": b"\x00",
+    "asterisk": "MEDIA_START",
+    "asterisk-json": "{",
+    "audiosocket": b"\x01",
+}
+
+
+@every_peer
+def test_a_flood_of_bad_messages_ends_the_call(name: str) -> None:
+    call, other = begun(name)
+    for _ in range(MOST_MALFORMED):
+        assert call.receive(BAD[name]) == []
+    actions = call.receive(BAD[name])
+    assert isinstance(actions[-1], Close)
+    for frame in frames_of(actions):
+        other.understand(frame)
+
+
+@every_peer
+def test_a_second_call_on_one_stream_is_none(name: str) -> None:
+    call, other = begun(name)
+    if name in ("freeswitch", "vonage"):  # there it is a text like any other
+        return
+    if name == "genesys":
+        other = Other(name)
+        other._seq = 1
+        other._server_seq = 1
+    assert call.receive(other.start()[0]) == []
+    works(call, other)
+
+
+@every_peer
+def test_an_absurd_number_of_anything_costs_no_memory(name: str) -> None:
+    call, other = begun(name, CallOptions(key_end=""))
+    items = [
+        command
+        for _ in range(500)
+        for command in asked(call.receive(other.dtmf("7")))
+        if isinstance(command, cmd.CreateItem)
+    ]
+    assert len(items) == 500 // 64
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+WORDS = st.sampled_from(
+    ["MEDIA_START", "ulaw", "slin16", "open", "close", "dtmf", "5", "", "PT1S", "2", "-1", "audio/l16"]
+)
+VALUES = st.recursive(
+    SCALARS | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: object) -> list[tuple[dict[object, object], object]]:
+    """Every (object, key) of a JSON value."""
+    if not isinstance(value, dict):
+        return []
+    inner = cast(dict[object, object], value)
+    return [(inner, key) for key in inner] + [place for key in inner for place in places(inner[key])]
+
+
+@st.composite
+def mutated(draw: st.DrawFn, name: str) -> Frame:
+    """A valid message with one to three values replaced or removed, or cut."""
+    other = Other(name)
+    frames = [
+        *other.start(),
+        other.media(np.full(160, 1000, np.int16)),
+        other.dtmf("5"),
+        other.played("g0:m1:100"),
+        other.stop(),
+    ]
+    frame = draw(st.sampled_from([frame for frame in frames if frame is not None]))
+    if isinstance(frame, bytes):
+        cut = frame[: draw(st.integers(0, len(frame)))]
+        return draw(st.sampled_from([cut, message(draw(st.integers(0, 255)), cut)]))
+    if not frame.startswith("{"):
+        return " ".join(draw(st.permutations(frame.split())))[: draw(st.integers(0, len(frame)))]
+    told = copy.deepcopy(json.loads(frame))
+    for _ in range(draw(st.integers(1, 3))):
+        where = places(told)
+        if not where:
+            break
+        container, key = draw(st.sampled_from(where))
+        if draw(st.booleans()):
+            container[key] = draw(VALUES)
+        else:
+            container.pop(key, None)
+    text = json.dumps(told)
+    return text[: draw(st.integers(0, len(text)))] if draw(st.integers(0, 9)) == 0 else text
+
+
+@every_peer
+@pytest.mark.parametrize("calling", [False, True])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_nothing_that_arrives_breaks_it(name: str, calling: bool, data: st.DataObject) -> None:
+    call, other = begun(name) if calling else (PeerCall(peer(name), CallOptions()), Other(name))
+    arriving = mutated(name) | st.text() | st.binary() | VALUES.map(json.dumps)
+    over = False
+    for frame in data.draw(st.lists(arriving, min_size=1, max_size=5)):
+        actions = call.receive(frame)
+        assert len(actions) <= 10
+        assert all(isinstance(action, Ask | Send | Wake | Close) for action in actions)
+        over = over or any(isinstance(action, Close) for action in actions)
+    if calling and not over:
+        assert len(heard(call.receive(other.media(np.full(160, 1000, np.int16))))) >= 160
+        assert call.wake("tick")[-1] == Wake("tick", 0.25)

@@ -1,0 +1,1 @@
+"""A finished talk to look at: one HTML file that needs nothing else."""
