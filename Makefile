@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HERE := $(CURDIR)
 
-.PHONY: install models demo serve assets test test-clients coverage lint bench bench-capacity clean lock
+.PHONY: install models demo serve assets test test-asterisk test-clients coverage lint bench bench-capacity clean lock
 
 install: .venv/.installed
 
@@ -42,6 +42,10 @@ out/clients/.installed: tests/clients/requirements.txt
 	$(PYTHON) -m venv out/clients
 	out/clients/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
 	touch $@
+
+# Calls from a real telephone (baresip) through a real Asterisk; skipped, with the reason, where they are not installed.
+test-asterisk: models
+	VOICEAGENT_ASTERISK=1 $(BIN)/pytest -q -s -rs tests/test_asterisk.py $(ARGS)
 
 coverage: models
 	$(BIN)/pytest -n 2 --dist worksteal -q --cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95

@@ -12,8 +12,8 @@ from typing import cast
 
 import httpx
 import jwt
-import numpy as np
 import pytest
+from pydantic import SecretStr
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -118,7 +118,7 @@ async def any_call(name: str, url: str, port: int) -> AsyncIterator[SimulatedSys
         yield system
 
 
-@pytest.mark.parametrize("name", [*WEB, "audiosocket"])
+@pytest.mark.parametrize("name", ["vonage", "genesys", "audiosocket"])
 async def test_a_turn_a_barge_in_and_a_hang_up(engines_for: EnginesFor, speak: Speak, name: str) -> None:
     question = on_the_phone(speak("Tell me about the moon."))
     stop = on_the_phone(speak("Please tell me about the sun instead."))
@@ -147,29 +147,28 @@ async def test_a_turn_a_barge_in_and_a_hang_up(engines_for: EnginesFor, speak: S
         assert "leave" in caller.words or name in ("vonage", "freeswitch")
 
 
-@pytest.mark.parametrize("name", [*WEB, "audiosocket"])
-async def test_hostile_clients_are_closed_and_disturb_no_call(engines_for: EnginesFor, name: str) -> None:
+async def test_hostile_clients_are_closed_and_disturb_no_call(engines_for: EnginesFor) -> None:
     port = free_port()
-    settings = configured(greeting="Good morning, this is the telephone of the agent.", audiosocket={"port": port})
+    settings = configured(greeting=LONG, audiosocket={"port": port})
     async with (
         ScriptedLlm(["Hello."]) as llm,
         running(settings, engines_for(llm.base_url)) as (voice, url),
-        any_call(name, url, port) as other,
+        any_call("asterisk", url, port) as other,
     ):
         await other.until(lambda: other.played_seconds > 0.2)
-        for case, frame, code in CASES[name]:
-            if name == "audiosocket" and isinstance(frame, bytes) and len(frame) > 2 and case != "cut":
-                assert await tcp_ends(port, frame), case
-            elif name != "audiosocket" and code is not None:
-                assert await close_code(f"{url}/{name.partition('-')[0]}", frame) == code, case
+        for name, cases in CASES.items():
+            for case, frame, code in cases:
+                if name == "audiosocket":
+                    data = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+                    assert await tcp_ends(port, data), case
+                elif code is not None:
+                    assert await close_code(f"{url}/{name.partition('-')[0]}", frame) == code, (name, case)
         await other.until_silent()
         assert other.played_seconds > 2.0
         assert not other.over.is_set()
-        await other.press("1")
-        await llm.requested(0)
-        async with asyncio.timeout(20):
-            while voice.admission.sessions > 1:
-                await asyncio.sleep(0.01)
+        await other.press("#")
+        await llm.requested(1)
+        assert voice.admission.sessions == 1
     await asyncio.get_running_loop().shutdown_default_executor()  # large messages are parsed in its threads
 
 
@@ -229,13 +228,11 @@ def vonage_token(body: bytes = b"", *, secret: str = SECRET, age: float = 0, **c
 
 @pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 def test_vonage_s_tokens() -> None:
-    from pydantic import SecretStr
-
     secret = SecretStr(SECRET)
     assert vonage_signed("", b"", None) is None
     assert vonage_signed(f"Bearer {vonage_token()}", b"", secret)
     assert vonage_signed(f"Bearer {vonage_token(b'{}')}", b"{}", secret)
-    unsigned = jwt.encode({"iat": int(time.time())}, None, algorithm="none")
+    unsigned = jwt.encode({"iat": int(time.time())}, "", algorithm="none")
     for wrong in (
         "",
         "Bearer",
@@ -325,8 +322,6 @@ def hooked(
 
 
 def test_genesys_signatures() -> None:
-    from pydantic import SecretStr
-
     url = "wss://audiohook.example.com/genesys?x=1"
     api_key, secret = SecretStr(HOOK["x-api-key"]), SecretStr(KEY)
     right = hooked(url)
@@ -370,7 +365,7 @@ async def test_genesys_by_its_signature(engines_for: EnginesFor) -> None:
         async with connect(f"{url}/genesys", additional_headers=headers):
             pass
         with pytest.raises(InvalidStatus) as refused:
-            await connect(f"{url}/genesys", additional_headers=headers | {"Signature": "sig1=:AAAA:"})
+            await connect(f"{url}/genesys", additional_headers=headers | {"signature": "sig1=:AAAA:"})
         assert refused.value.response.status_code == 403
 
 
@@ -476,4 +471,3 @@ async def test_without_an_address_nobody_is_dialled(engines_for: EnginesFor) -> 
     async with running(Settings(), engines_for("http://127.0.0.1:9")) as (_, url), httpx.AsyncClient() as client:
         page = f"{url.replace('ws', 'http', 1)}/asterisk/dial"
         assert (await client.post(page, json={"connection_id": "x"})).status_code == 503
-        assert np.array_equal([1], [1])

@@ -69,8 +69,12 @@ class SherpaAsr:
     async def open(self) -> None:
         """Find, load and warm up the model. Raises ConfigError when it is missing or not understood."""
         loader = ThreadPoolExecutor(1, thread_name_prefix="asr-load")
+        loading = asyncio.get_running_loop().run_in_executor(loader, self._load)
         try:
-            self._loaded = await asyncio.get_running_loop().run_in_executor(loader, self._load)
+            self._loaded = await asyncio.shield(loading)
+        except asyncio.CancelledError:  # another engine cannot be opened; a thread cannot be stopped half-way
+            await asyncio.wait([loading])
+            raise
         finally:
             loader.shutdown(wait=False)
 

@@ -14,7 +14,7 @@ SUBPROTOCOL_KEY = "openai-insecure-api-key."
 """Browsers cannot set headers: they send the key as a WebSocket subprotocol with this prefix."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Denied(Exception):
     """A connection that is not accepted. `status` is HTTP's; `retry_after` in seconds, 0 when it is no use."""
 

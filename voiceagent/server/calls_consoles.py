@@ -1,6 +1,7 @@
 """Call control by the consoles of FreeSWITCH (event socket) and Asterisk (manager): a line, an answer, and off."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -15,6 +16,7 @@ MOST_LINES = 100
 """Lines of one answer."""
 MOST_BODY = 64 * 1024
 NOT_PLAIN = frozenset("\r\n\0")
+DIALABLE = re.compile(r"[A-Za-z0-9_.+*#@:;=-]{1,260}")
 
 
 def plain(value: str, what: str) -> str:
@@ -22,6 +24,13 @@ def plain(value: str, what: str) -> str:
     if not value or NOT_PLAIN & set(value):
         raise ControlError(f"the call has no usable {what}")
     return value
+
+
+def dialable(destination: str) -> str:
+    """A destination that means nothing else in a dialplan, where `$`, `&` and commas do. Raises ControlError."""
+    if not DIALABLE.fullmatch(destination):
+        raise ControlError("the call has no usable destination")
+    return destination
 
 
 class Console:
@@ -104,10 +113,10 @@ class FreeSwitchControl:
             case HangUp():
                 return f"uuid_kill {uuid}"
             case Transfer(destination) if destination.startswith("sip"):
-                address = plain(destination.partition(":")[2], "destination")
+                address = dialable(destination.partition(":")[2])
                 return f"uuid_transfer {uuid} 'bridge:sofia/external/{address}' inline"
             case Transfer(destination):
-                return f"uuid_transfer {uuid} {plain(destination, 'destination')} XML {self._context}"
+                return f"uuid_transfer {uuid} {dialable(destination)} XML {self._context}"
             case SendDigits(digits):
                 return f"uuid_send_dtmf {uuid} {digits}"
 
@@ -139,7 +148,7 @@ class ManagerControl:
             case HangUp():
                 return ("Action: Hangup", channel, "Cause: 16")
             case Transfer(destination):
-                exten = f"Exten: {plain(destination, 'destination')}"
+                exten = f"Exten: {dialable(destination)}"
                 return ("Action: Redirect", channel, f"Context: {self._context}", exten, "Priority: 1")
             case SendDigits():
                 raise ControlError("digits go as tones")

@@ -9,7 +9,7 @@ from pydantic import JsonValue, SecretStr
 
 from voiceagent.protocols.base import HangUp, SendDigits, Transfer
 from voiceagent.server.calls import CurrentCall, Operation, Rest, id_of
-from voiceagent.server.calls_consoles import FreeSwitchControl, ManagerControl, channel_of, plain
+from voiceagent.server.calls_consoles import FreeSwitchControl, ManagerControl, channel_of, dialable
 from voiceagent.server.calls_settings import AsteriskSection, FreeSwitchSection, VonageSection
 from voiceagent.server.control import CallControl, ControlError
 
@@ -73,7 +73,7 @@ class AriControl:
             case HangUp():
                 await self._rest.request("DELETE", path, basic=self._login)
             case Transfer(destination):
-                exten = plain(destination, "destination")
+                exten = dialable(destination)
                 query = urlencode({"context": self._context, "extension": exten, "priority": 1})
                 await self._rest.request("POST", f"{path}/continue?{query}", basic=self._login)
             case SendDigits():

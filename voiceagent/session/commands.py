@@ -37,7 +37,7 @@ class ClearAudio:
 @dataclass(frozen=True, slots=True)
 class CreateItem:
     """Add an item after `previous_item_id` ("root": first; None: last). Refused `item_create_duplicate_item_id`,
-    `item_create_invalid_previous_item_id`."""
+    `item_create_invalid_previous_item_id`; an ApprovalResponse to nothing that is asked, `invalid_value`."""
 
     item: AnyItem
     previous_item_id: str | None = None

@@ -4,7 +4,17 @@ from dataclasses import replace
 from typing import Literal
 
 from voiceagent.errors import Refused
-from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item, ItemStatus, Part
+from voiceagent.session.items import (
+    AnyItem,
+    ApprovalRequest,
+    ApprovalResponse,
+    FunctionCall,
+    FunctionOutput,
+    Item,
+    ItemStatus,
+    Part,
+    ToolList,
+)
 
 MAX_ITEMS = 2000
 """Items kept of one talk; beyond it the oldest go. Far above what any prompt holds."""
@@ -65,6 +75,16 @@ class Conversation:
             raise Refused(refusal, f"there is no item with id '{item_id}'", "item_id")
         return self._items[item_id]
 
+    def set_tools(self, listed: ToolList) -> None:
+        """The list is known, or known anew; nothing happens if its item is gone."""
+        if listed.id in self._items:
+            self._items[listed.id] = listed
+
+    def result(self, call: FunctionCall) -> FunctionOutput | None:
+        """What came of a call."""
+        outputs = (item for item in self._items.values() if isinstance(item, FunctionOutput))
+        return next((output for output in outputs if output.call_id == call.call_id), None)
+
     def remove(self, item_id: str) -> None:
         self.get(item_id, "item_delete_invalid_item_id")
         self._chars -= size(self._items.pop(item_id))
@@ -93,3 +113,9 @@ def size(item: AnyItem) -> int:
             return len(arguments)
         case FunctionOutput(output=output):
             return len(output)
+        case ApprovalRequest(call=call):
+            return len(call.arguments)
+        case ApprovalResponse(reason=reason):
+            return len(reason)
+        case ToolList():  # what is in it, its server's connection holds anyway
+            return 0

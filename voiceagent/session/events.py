@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voiceagent.audio.pcm import Pcm
-from voiceagent.session.items import AnyItem, FunctionCall, Item
+from voiceagent.session.items import AnyItem, ApprovalRequest, FunctionCall, FunctionOutput, Item, ToolList
 from voiceagent.session.options import Modality
 from voiceagent.session.timeline import Timeline
 
@@ -67,7 +67,10 @@ class ItemDone:
 
 @dataclass(frozen=True, slots=True)
 class ItemRetrieved:
+    """`result` is what came of the item, if it is a call."""
+
     item: AnyItem
+    result: FunctionOutput | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,40 @@ class ToolCalled:
     call: FunctionCall
     previous_item_id: str | None
     by_client: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """The reply wants to call a tool of a server that the client has named, and the client has to agree first: it creates
+    an ApprovalResponse. If that agrees, a ToolCalled follows, whatever became of the reply."""
+
+    reply_id: str
+    request: ApprovalRequest
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsAwaited:
+    """A server that the client has named is asked for its tools; the list is in the conversation, still empty."""
+
+    listed: ToolList
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsListed:
+    """They are known, and on offer from now on."""
+
+    listed: ToolList
+    previous_item_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsFailed:
+    """The server offers nothing; `message` says why, in words for the client."""
+
+    listed: ToolList
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +287,10 @@ Event = (
     | ReplyAudio
     | ReplyThinking
     | ToolCalled
+    | ApprovalAsked
+    | ToolsAwaited
+    | ToolsListed
+    | ToolsFailed
     | ReplyDone
     | ReplyPlayed
     | IdleTimeout

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voiceagent.llm.base import Effort, ToolChoice, ToolSpec
+from voiceagent.tools.mcp_client import ClientServer
 
 Modality = Literal["audio", "text"]
 Eagerness = Literal["low", "medium", "high", "auto"]
@@ -32,7 +33,7 @@ class SessionOptions:
     engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz.
 
     `tools` are the client's own: it is told of their calls and sends the results. `variables` fill the `{{names}}` in
-    the instructions. `lead_ms` and `frame_ms` None mean those of the settings. After `idle_timeout_ms` of silence
+    the instructions. `servers` are those whose tools the client wants run for it; None where it may name none. `lead_ms` and `frame_ms` None mean those of the settings. After `idle_timeout_ms` of silence
     following a reply the agent speaks up. With `listen_only` nothing is ever answered: the session only transcribes."""
 
     instructions: str = ""
@@ -46,6 +47,7 @@ class SessionOptions:
     max_output_tokens: int | None = None
     turn: TurnOptions | None = field(default_factory=TurnOptions)
     tools: tuple[ToolSpec, ...] = ()
+    servers: tuple[ClientServer, ...] | None = None
     tool_choice: ToolChoice = "auto"
     parallel_tools: bool = True
     effort: Effort | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from voiceagent.llm.base import Caller, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
 from voiceagent.memory import context
 from voiceagent.session.commands import CreateReply
-from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item
+from voiceagent.session.items import AnyItem, ApprovalRequest, FunctionCall, FunctionOutput, Item
 from voiceagent.session.talk import Talk
 
 PENDING = "(no result yet)"
@@ -32,7 +32,7 @@ def offer(talk: Talk, request: CreateReply) -> Offer:
     client = talk.options.tools
     if not request.store:
         return Offer(client, ())
-    return Offer(client, talk.shared.toolbox.specs(without=frozenset(tool.name for tool in client)))
+    return Offer(client, talk.tools.specs(without=frozenset(tool.name for tool in client)))
 
 
 def build(talk: Talk, request: CreateReply, *, user_text: str = "", speculative: bool = False) -> LlmRequest:
@@ -96,9 +96,9 @@ def messages(items: Sequence[AnyItem], words: Callable[[Item], str] = lambda ite
 
     for item in items:
         match item:
-            case FunctionCall(call_id=call_id) if call_id not in known:
-                known.add(call_id)
-                calls[call_id] = ToolCall(call_id, item.name, item.arguments)
+            case FunctionCall() as call | ApprovalRequest(call=call) if call.call_id not in known:
+                known.add(call.call_id)
+                calls[call.call_id] = ToolCall(call.call_id, call.name, call.arguments)
             case FunctionOutput():
                 tell_calls()
             case Item() if text := words(item):

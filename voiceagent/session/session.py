@@ -5,7 +5,7 @@
                                                           └─ calls ◀┘
 
 `listener.py` hears, `turns.py` decides what is a turn and who has the floor, `agent.py` answers, `calls.py` runs the
-tools that answers call for; `talk.py` is what they share. Every decision is taken in a plain method; every wait is a
+tools that answers call for, which `toolkit.py` knows; `talk.py` is what they share. Every decision is taken in a plain method; every wait is a
 task of the one task group in `run`.
 """
 
@@ -22,7 +22,7 @@ from voiceagent.session.agent import Agent
 from voiceagent.session.clock import now
 from voiceagent.session.events import Event, ItemDeleted, ItemRetrieved, ItemTruncated
 from voiceagent.session.idling import Idling
-from voiceagent.session.items import Item
+from voiceagent.session.items import ApprovalResponse, FunctionCall, Item
 from voiceagent.session.listener import Listener
 from voiceagent.session.options import SessionOptions, TurnOptions
 from voiceagent.session.pausing import Pausing
@@ -101,6 +101,7 @@ class Session:
                 tasks.create_task(self._listener.caption(), name="captions")
                 tasks.create_task(remembrance.run(), name="memory")
                 tasks.create_task(self._idling.run(), name="idling")
+                self._talk.tools.use(self._talk.options.servers or ())
                 self._configured()
                 self._talk.touch()
                 self.ready.set()
@@ -110,6 +111,7 @@ class Session:
         finally:
             self._agent.stop("client_cancelled")
             await remembrance.finish()
+            await self._talk.tools.close()
         return end
 
     async def _watch(self) -> End:
@@ -136,6 +138,7 @@ class Session:
                     talk.touch()
                 return
             case cmd.Configure(options):
+                talk.tools.use(options.servers or ())
                 talk.options = options
                 self._listener.configure(options)
                 self._turns.discard()
@@ -144,12 +147,17 @@ class Session:
                 self._listener.commit()
             case cmd.ClearAudio():
                 self._listener.clear()
+            case cmd.CreateItem(ApprovalResponse() as item, previous_item_id):
+                self._agent.calls.decide(item, previous_item_id)
+                self._turns.discard()
             case cmd.CreateItem(item, previous_item_id):
                 talk.add(item if item.id else replace(item, id=talk.new_id("item")), previous_item_id)
                 talk.turns += isinstance(item, Item) and item.role == "user"
                 self._turns.discard()
             case cmd.RetrieveItem(item_id):
-                talk.emit(ItemRetrieved(talk.conversation.get(item_id, "item_retrieve_invalid_item_id")))
+                item = talk.conversation.get(item_id, "item_retrieve_invalid_item_id")
+                result = talk.conversation.result(item) if isinstance(item, FunctionCall) else None
+                talk.emit(ItemRetrieved(item, result))
             case cmd.DeleteItem(item_id):
                 talk.conversation.remove(item_id)
                 talk.remembrance.forget(item_id)

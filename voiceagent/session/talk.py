@@ -13,6 +13,7 @@ from voiceagent.session.items import AnyItem, Item
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.phrases import Fillers, Phrase
 from voiceagent.session.remember import Remembrance
+from voiceagent.session.toolkit import MakeServer, Toolkit
 from voiceagent.session.utterance import Utterance
 from voiceagent.settings import Settings
 from voiceagent.tools.toolbox import Toolbox
@@ -21,7 +22,8 @@ from voiceagent.turn.smart_turn import SmartTurn
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all conversations of the process have in common."""
+    """What all conversations of the process have in common. `tool_server` reaches a server that a client has named, in
+    place of ClientMcp."""
 
     engines: Engines
     settings: Settings
@@ -29,6 +31,7 @@ class Shared:
     turn_model: SmartTurn | None = None
     toolbox: Toolbox = field(default_factory=Toolbox)
     fillers: Fillers | None = None
+    tool_server: MakeServer | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +60,12 @@ class Talk:
 
     fillers: dict[str, str] = field(default_factory=dict)
     """What items begin with that was said to fill a silence."""
+
+    tools: Toolkit = field(init=False)
+    """What the session runs."""
+
+    def __post_init__(self) -> None:
+        self.tools = Toolkit(self)
 
     def touch(self) -> None:
         self.active_at = now()

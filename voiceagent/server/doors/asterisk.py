@@ -1,6 +1,7 @@
 """Asterisk's `chan_websocket`, both ways: at `/asterisk` it connects to us, and by `POST /asterisk/dial` we to it."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -24,6 +25,8 @@ from voiceagent.server.calls_systems import asterisk_control
 from voiceagent.server.doors.telephone_guests import body_of, call_options, guest_of
 from voiceagent.server.host import Door, Host, Visitor, answering
 from voiceagent.server.transport import Gone, Taker
+
+log = logging.getLogger(__name__)
 
 DIAL_SECONDS = 5.0
 """How long Asterisk may take to accept a connection of ours."""
@@ -135,6 +138,8 @@ class AsteriskDoor:
             _fail(connected, denied)
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI):
             _fail(connected, Denied(502, "asterisk_unreachable", "Asterisk did not take the connection"))
+        except Exception:
+            log.exception("session %s: internal error", visitor.session_id)
         finally:
             connected.cancel()
 

@@ -68,24 +68,23 @@ class AudioSocketDoor:
 
     async def run(self) -> None:
         """Take calls. Raises ConfigError when the port is taken."""
-        section = self._section
+        host, port, calls = self._section.host, self._section.port, asyncio.TaskGroup()
+
+        def come(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            calls.create_task(self._call(reader, writer), name="audiosocket call")
+
         try:
-            async with asyncio.TaskGroup() as calls:
-                server = await asyncio.start_server(
-                    lambda reader, writer: _keep(
-                        calls.create_task(self._call(reader, writer), name="audiosocket call")
-                    ),
-                    section.host,
-                    section.port,
-                )
-                log.info("AudioSocket on port %d", section.port)
-                try:
-                    await asyncio.Event().wait()
-                finally:
-                    server.close()
+            server = await asyncio.start_server(come, host, port, start_serving=False)
         except OSError as error:
             reason = error.strerror or error
-            raise ConfigError(f"[telephone.audiosocket] cannot listen on port {section.port}: {reason}") from None
+            raise ConfigError(f"[telephone.audiosocket] cannot listen on port {port}: {reason}") from None
+        async with calls:
+            try:
+                await server.start_serving()
+                log.info("AudioSocket on port %d", port)
+                await asyncio.Event().wait()
+            finally:
+                server.close()
 
     def _lookup(self, call: str) -> Mapping[str, str] | None:
         known = self._announced.take(call)
@@ -116,10 +115,6 @@ async def _turn_away(transport: AudioSocketTransport) -> None:
             await transport.close(1013, "")
     except (Gone, TimeoutError):
         pass
-
-
-def _keep(task: "asyncio.Task[None]") -> None:
-    """The group owns it."""
 
 
 def door(host: Host) -> Door:
