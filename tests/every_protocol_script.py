@@ -3,14 +3,14 @@ through any codec, can be read back as words."""
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from voiceagent.asr.base import AsrHint, AsrStream, Transcript
-from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, Message, TextDelta, ToolCall
+from voiceagent.audio.pcm import Pcm
+from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta, ToolCall
 from voiceagent.tts.base import TtsAudio, TtsRequest, WordTiming
 
 RATE = 24_000
@@ -32,12 +32,15 @@ WEATHER = "get_weather"
 @dataclass(frozen=True)
 class Script:
     """What both sides say. `question` calls the tool, whose result `report` tells; `wish` is answered by `story`, which
-    the user cuts off with `stop`; `keys` are typed; `end` ends it."""
+    the user cuts off with `stop`, beginning to speak when `cut_at` seconds of it were played; `keys` are typed; `end`
+    ends it. `heard` is what counts as heard of the story then, with up to half a second played meanwhile."""
 
     question: str
     report: str
     wish: str
     story: str
+    heard: str
+    cut_at: float
     stop: str
     comply: str
     typed: str
@@ -57,6 +60,23 @@ class Script:
             self.end: self.goodbye,
         }
 
+    def items(self, heard: str) -> list[tuple[str, str]]:
+        """The conversation as it is to be in the end, when so much of the story was heard: roles and texts."""
+        return [
+            ("user", self.question),
+            ("call", WEATHER),
+            ("result", self.result),
+            ("assistant", self.report),
+            ("user", self.wish),
+            ("assistant", heard),
+            ("user", self.stop),
+            ("assistant", self.comply),
+            ("user", self.keys),
+            ("assistant", self.typed),
+            ("user", self.end),
+            ("assistant", self.goodbye),
+        ]
+
     @property
     def vocabulary(self) -> list[str]:
         """All words of the agent's, each once."""
@@ -75,6 +95,8 @@ ENGLISH = Script(
         "Moonlight travels quietly across sleeping mountains. Restless oceans follow everywhere underneath. "
         "Nobody remembers exactly when that began."
     ),
+    heard="Moonlight travels quietly across sleeping mountains.",
+    cut_at=3.2,
     stop="Stop, that is enough.",
     comply="As you wish.",
     typed="Forty two then.",
@@ -86,6 +108,8 @@ CHINESE = Script(
     report="今天有雨。",
     wish="讲讲月亮。",
     story="月亮安静地照着远山。海水跟随它起落。没人记得何时开始。",
+    heard="月亮安静地照",
+    cut_at=3.2,
     stop="停，够了。",
     comply="好吧。",
     typed="四十二。",
@@ -205,10 +229,6 @@ class ScriptModel:
             yield ToolCall("call_end", "end_call", "{}")
         yield Completed()
 
-    def told(self) -> Sequence[Message]:
-        """What it was shown for its last answer."""
-        return self.requests[-1].messages
-
     async def close(self) -> None: ...
 
 
@@ -221,8 +241,5 @@ def pieces(text: str) -> Iterator[str]:
 def user_voice(seconds: float, rate: int) -> Pcm:
     """A person's voice has low, middle and high tones."""
     times = np.arange(int(seconds * rate)) / rate
-    return (900 * np.sin(2 * np.pi * np.outer((150, 500, 1500), times)).sum(axis=0)).astype(np.int16)
-
-
-def nothing() -> Pcm:
-    return silence(0)
+    pcm: Pcm = (900 * np.sin(2 * np.pi * np.outer((150, 500, 1500), times)).sum(axis=0)).astype(np.int16)
+    return pcm

@@ -9,7 +9,7 @@ from voiceagent.protocols import realtime_audio
 from voiceagent.protocols import realtime_events as wire
 from voiceagent.protocols import realtime_requests as requests
 from voiceagent.protocols.base import Action, Ask, EndReason, Frame, Send
-from voiceagent.protocols.realtime_items import PICTURE, context_from, item_from, pictures
+from voiceagent.protocols.realtime_items import PICTURE, GivenItem, approval_from, context_from, item_from, pictures
 from voiceagent.protocols.realtime_more import Warned
 from voiceagent.protocols.realtime_options import options
 from voiceagent.protocols.realtime_references import UNKNOWN, References
@@ -106,6 +106,10 @@ class RealtimeProtocol:
         match request:
             case requests.SessionUpdate():
                 return self._update(request)
+            case requests.ItemCreate(item=given) if self._approves(given):
+                return [
+                    Ask(commands.CreateItem(approval_from(given, "item"), request.previous_item_id), request.event_id)
+                ]
             case requests.ItemCreate(item=given):
                 item = item_from(given, self._new_id, "item", picture=self._picture)
                 warnings = self._warn(pictures(given, "item"), request.event_id)
@@ -135,6 +139,10 @@ class RealtimeProtocol:
                 return commands.CancelReply(request.response_id)
             case _:  # output_audio_buffer.clear: over WebSocket the client itself holds what is played
                 return None
+
+    def _approves(self, given: GivenItem) -> bool:
+        """Whether it is about a call to a server, where clients may name any."""
+        return given.type == "mcp_approval_response" and self._defaults.servers is not None
 
     def _append(self, data: bytes) -> commands.AppendAudio | None:
         audio_format = self._session.audio.input.format

@@ -1,14 +1,28 @@
 """Conversation items as OpenAI Realtime writes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
+from pydantic import JsonValue
 
 from voiceagent.errors import Refused
+from voiceagent.llm.base import ToolSpec
 from voiceagent.protocols.realtime_tools import FunctionName, Name
-from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item, ItemRole, ItemStatus, Part
+from voiceagent.session.items import (
+    AnyEntry,
+    ApprovalRequest,
+    ApprovalResponse,
+    FunctionCall,
+    FunctionOutput,
+    Item,
+    ItemRole,
+    ItemStatus,
+    Origin,
+    Part,
+    ToolList,
+)
 
 T = TypeVar("T")
 
@@ -64,11 +78,70 @@ class WireOutput(Struct, kw_only=True):
     output: str
 
 
-AnyWireItem = WireItem | WireCall | WireOutput
+class WireMcpTool(Struct, kw_only=True):
+    name: str
+    description: str
+    input_schema: Mapping[str, JsonValue]
 
 
-def wire_item(item: AnyItem) -> AnyWireItem:
+class WireMcpList(Struct, kw_only=True):
+    id: str
+    type: Literal["mcp_list_tools"] = "mcp_list_tools"
+    server_label: str
+    tools: list[WireMcpTool]
+
+
+class WireMcpError(Struct):
+    message: str
+    type: Literal["tool_execution_error"] = "tool_execution_error"
+
+
+class WireMcpCall(Struct, kw_only=True):
+    """agents-js wants `output`, null while there is none. The official type has neither object nor status."""
+
+    id: str
+    type: Literal["mcp_call"] = "mcp_call"
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None = None
+    error: WireMcpError | UnsetType = UNSET
+    approval_request_id: str | UnsetType = UNSET
+
+
+class WireApprovalRequest(Struct, kw_only=True):
+    id: str
+    type: Literal["mcp_approval_request"] = "mcp_approval_request"
+    server_label: str
+    name: str
+    arguments: str
+
+
+class WireApprovalResponse(Struct, kw_only=True):
+    id: str
+    type: Literal["mcp_approval_response"] = "mcp_approval_response"
+    approval_request_id: str
+    approve: bool
+    reason: str | UnsetType = UNSET
+
+
+AnyWireItem = WireItem | WireCall | WireOutput | WireMcpList | WireMcpCall | WireApprovalRequest | WireApprovalResponse
+
+
+def wire_item(item: AnyEntry, result: FunctionOutput | None = None) -> AnyWireItem:
+    """`result` is what came of the item, if it is a call of a server's tool and is done."""
     match item:
+        case FunctionCall(origin=Origin() as origin):
+            return _wire_mcp_call(item, origin, result)
+        case ToolList(item_id, server, tools):
+            return WireMcpList(id=item_id, server_label=server, tools=[_wire_mcp_tool(tool) for tool in tools])
+        case ApprovalRequest(item_id, call):
+            server, name = (call.origin.server, call.origin.name) if call.origin else ("", call.name)
+            return WireApprovalRequest(id=item_id, server_label=server, name=name, arguments=call.arguments or "{}")
+        case ApprovalResponse(item_id, request_id, approve, reason):
+            return WireApprovalResponse(
+                id=item_id, approval_request_id=request_id, approve=approve, reason=reason or UNSET
+            )
         case Item(id=item_id, role=role, parts=parts, status=status):
             return WireItem(id=item_id, status=status, role=role, content=[_wire_part(role, part) for part in parts])
         case FunctionCall():
@@ -81,6 +154,25 @@ def wire_call(call: FunctionCall) -> WireCall:
     """While it is in progress its arguments are still to come."""
     arguments = "" if call.status == "in_progress" else call.arguments or "{}"
     return WireCall(id=call.id, status=call.status, name=call.name, call_id=call.call_id, arguments=arguments)
+
+
+def _wire_mcp_tool(tool: ToolSpec) -> WireMcpTool:
+    return WireMcpTool(name=tool.name, description=tool.description, input_schema=tool.parameters or {})
+
+
+def _wire_mcp_call(call: FunctionCall, origin: Origin, result: FunctionOutput | None) -> WireMcpCall:
+    wire = WireMcpCall(
+        id=call.id,
+        server_label=origin.server,
+        name=origin.name,
+        arguments="" if call.status == "in_progress" else call.arguments or "{}",
+        approval_request_id=call.approval_id or UNSET,
+    )
+    if result is not None and result.failed:
+        wire.error = WireMcpError(result.output)
+    elif result is not None:
+        wire.output = result.output
+    return wire
 
 
 def _wire_part(role: ItemRole, part: Part) -> WirePart:
@@ -99,8 +191,8 @@ class GivenPart(Struct, frozen=True):
 
 
 class GivenItem(Struct, frozen=True):
-    """An item of the client's: a message, a call with its result, or the mere id of an item of the conversation. Which
-    keys must be there depends on the type."""
+    """An item of the client's: a message, a call with its result, whether it agrees to a call, or the mere id of an
+    item of the conversation. Which keys must be there depends on the type."""
 
     type: str
     id: Name | None = None
@@ -111,6 +203,9 @@ class GivenItem(Struct, frozen=True):
     call_id: Name | None = None
     arguments: str | None = None
     output: str | None = None
+    approval_request_id: Name | None = None
+    approve: bool | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +221,7 @@ def pictures(given: GivenItem, param: str) -> list[str]:
     return [f"{param}.content[{index}]" for index, part in parts if part.type == "input_image"]
 
 
-def item_from(given: GivenItem, new_id: Callable[[str], str], param: str, *, picture: str = "") -> AnyItem:
+def item_from(given: GivenItem, new_id: Callable[[str], str], param: str, *, picture: str = "") -> AnyEntry:
     """The client's item with an id of our own if it brought none. `param` is its place in the message, `picture` the
     words that stand for one. Raises Refused."""
     item_id = given.id or new_id("item")
@@ -143,9 +238,19 @@ def item_from(given: GivenItem, new_id: Callable[[str], str], param: str, *, pic
             raise Refused("unsupported_item", message, f"{param}.type")
 
 
+def approval_from(given: GivenItem, param: str) -> ApprovalResponse:
+    """Whether the client agrees to a call; without an id the session gives it one. Raises Refused."""
+    return ApprovalResponse(
+        given.id or "",
+        _required(given.approval_request_id, f"{param}.approval_request_id"),
+        _required(given.approve, f"{param}.approve"),
+        given.reason or "",
+    )
+
+
 def context_from(
     given: GivenItem, new_id: Callable[[str], str], param: str, *, picture: str = ""
-) -> AnyItem | Reference:
+) -> AnyEntry | Reference:
     """An item of a response's own input, which may also be one of the conversation. Raises Refused."""
     if given.type == "item_reference":
         return Reference(_required(given.id, f"{param}.id"))

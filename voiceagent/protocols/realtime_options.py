@@ -6,6 +6,7 @@ from dataclasses import replace as with_options
 from msgspec import UnsetType
 
 from voiceagent.protocols.realtime_audio import rate_of
+from voiceagent.protocols.realtime_servers import functions_of, servers_of
 from voiceagent.protocols.realtime_session import (
     Prompt,
     SemanticVad,
@@ -41,7 +42,8 @@ def options(session: Session, defaults: SessionOptions) -> SessionOptions:
         output_rate=rate_of(output.format),
         max_output_tokens=None if session.max_output_tokens == "inf" else session.max_output_tokens,
         turn=_turn(detection, defaults.turn or TurnOptions()),
-        tools=specs(session.tools),
+        tools=specs(functions_of(session.tools)),
+        servers=None if defaults.servers is None else servers_of(session.tools),
         tool_choice=choice(session.tool_choice),
         parallel_tools=session.parallel_tool_calls,
         effort=session.reasoning.effort if session.reasoning else None,

@@ -7,7 +7,7 @@ from voiceagent.errors import Refused
 from voiceagent.protocols.base import Action, Ask
 from voiceagent.protocols.realtime_items import Reference
 from voiceagent.session.commands import CreateReply, RetrieveItem
-from voiceagent.session.items import AnyItem
+from voiceagent.session.items import AnyEntry
 
 UNKNOWN = Refused("invalid_value", "There is no item of this id in the conversation.", "response.input")
 
@@ -17,8 +17,8 @@ class References:
 
     def __init__(self) -> None:
         self._create = Ask(CreateReply())
-        self._context: Sequence[AnyItem | Reference] = ()
-        self._items: dict[str, AnyItem] = {}
+        self._context: Sequence[AnyEntry | Reference] = ()
+        self._items: dict[str, AnyEntry] = {}
         self._left = 0
         self._failed = False
 
@@ -27,14 +27,14 @@ class References:
         """Whether the next item that the session shows, or refuses, is for us."""
         return self._left > 0
 
-    def ask(self, command: CreateReply, context: Sequence[AnyItem | Reference], ref: str | None) -> list[Action]:
+    def ask(self, command: CreateReply, context: Sequence[AnyEntry | Reference], ref: str | None) -> list[Action]:
         """What to ask for a response with this input."""
         wanted = dict.fromkeys(item.item_id for item in context if isinstance(item, Reference))
         self._create, self._context, self._items = Ask(command, ref), context, {}
         self._left, self._failed = len(wanted), False
         return [Ask(RetrieveItem(item_id), ref) for item_id in wanted] or [self._whole()]
 
-    def found(self, item: AnyItem) -> list[Action]:
+    def found(self, item: AnyEntry) -> list[Action]:
         """The session shows an item."""
         self._left -= 1
         self._items[item.id] = item

@@ -36,6 +36,7 @@ from voiceagent.protocols.realtime_events import (
 )
 from voiceagent.protocols.realtime_items import AnyWireItem, wire_call, wire_item
 from voiceagent.protocols.realtime_options import voice_name
+from voiceagent.protocols.realtime_served import Served
 from voiceagent.protocols.realtime_session import AudioOutput
 from voiceagent.session import events
 
@@ -52,13 +53,15 @@ class Reply:
         output: AudioOutput,
         conversation_id: str,
         known: Callable[[str | None], str | None],
+        served: Served,
     ) -> None:
         self._started = started
         self._output = output
         self._conversation_id = conversation_id if started.stored else None
         self._known = known
         self._spoken = started.modality == "audio"
-        self._calls: list[events.ToolCalled] = []
+        self._served = served
+        self._calls: list[events.ToolCalled | events.ApprovalAsked] = []
 
     def created(self) -> list[ServerEvent]:
         return [ResponseCreated(response=self._response("in_progress", []))]
@@ -83,7 +86,7 @@ class Reply:
         data = realtime_audio.encode(event.pcm, self._output.format)
         return [OutputAudioDelta(response_id=event.reply_id, item_id=event.item_id, delta=data)]
 
-    def called(self, event: events.ToolCalled) -> list[ServerEvent]:
+    def called(self, event: events.ToolCalled | events.ApprovalAsked) -> list[ServerEvent]:
         """Kept until the message before it is done: the session tells both in one moment."""
         self._calls.append(event)
         return []
@@ -99,8 +102,14 @@ class Reply:
                 told.append(ItemDone(previous_item_id=self._known(event.previous_item_id), item=item))
             told.append(OutputItemDone(response_id=event.reply_id, item=item))
         for called in self._calls:
-            told += self._call(called, len(output))
-            output.append(wire_call(called.call))
+            match called:
+                case events.ApprovalAsked(request=request):
+                    told += self._served.asked(called, len(output))
+                    output.append(wire_item(request))
+                case events.ToolCalled(call=call):
+                    tell = self._call if call.origin is None else self._served.call
+                    told += tell(called, len(output))
+                    output.append(wire_item(call))
         response = self._response(event.status, output)
         response.status_details = _details(event)
         response.usage = _usage(event.usage)

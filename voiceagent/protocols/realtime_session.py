@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from voiceagent.llm.base import Effort
 from voiceagent.protocols.realtime_audio import AudioFormat
-from voiceagent.protocols.realtime_tools import FunctionTool, Given, Name, ToolChoice, Tools
+from voiceagent.protocols.realtime_tools import AnyTool, Given, Name, ToolChoice, Tools
 from voiceagent.session.options import Eagerness, Modality
 
 DEFAULT_TRANSCRIBER = "default"
@@ -139,7 +139,7 @@ class Session(Struct, frozen=True, kw_only=True):
     instructions: str
     output_modalities: tuple[Modality]
     audio: Audio
-    tools: Sequence[FunctionTool] = ()
+    tools: Sequence[AnyTool] = ()
     tool_choice: ToolChoice = "auto"
     max_output_tokens: MaxTokens = "inf"
     truncation: Truncation = "auto"

@@ -5,11 +5,20 @@ from voiceagent.protocols.realtime_captions import Captions
 from voiceagent.protocols.realtime_items import wire_item
 from voiceagent.protocols.realtime_more import more
 from voiceagent.protocols.realtime_replies import Reply
+from voiceagent.protocols.realtime_served import Served
 from voiceagent.protocols.realtime_session import Extension, Session
 from voiceagent.protocols.realtime_unseen import Unseen
 from voiceagent.session import events
+from voiceagent.session.items import FunctionOutput
 
-ReplyEvent = events.ReplyAudio | events.ReplyText | events.ReplyItemAdded | events.ToolCalled | events.ReplyDone
+ReplyEvent = (
+    events.ReplyAudio
+    | events.ReplyText
+    | events.ReplyItemAdded
+    | events.ToolCalled
+    | events.ApprovalAsked
+    | events.ReplyDone
+)
 TranscriptEvent = events.TranscriptPartial | events.TranscriptDone | events.TranscriptFailed
 
 
@@ -23,11 +32,13 @@ class Teller:
         self._conversation_id = conversation_id
         self._replies: dict[str, Reply] = {}
         self._unseen = Unseen()
+        self._served = Served(self._unseen)
         self._captions = Captions()
 
     def tell(self, event: events.Event) -> list[wire.ServerEvent]:
         hidden = self._unseen.take(event)
-        told = [] if hidden else self._tell(event)
+        told = self._tell_of_result(event) if hidden else self._tell(event)
+        hidden = hidden and not told
         extension = self.session.voiceagent
         if isinstance(extension, Extension) and extension.events:
             told = [*told, *more(event, hidden=hidden)]
@@ -41,11 +52,18 @@ class Teller:
                 | events.ReplyText()
                 | events.ReplyItemAdded()
                 | events.ToolCalled()
+                | events.ApprovalAsked()
                 | events.ReplyDone()
             ):
                 return self._tell_of_reply(event)
+            case events.ToolsAwaited():
+                return self._served.awaited(event)
+            case events.ToolsListed():
+                return self._served.listed(event)
+            case events.ToolsFailed():
+                return self._served.failed(event)
             case events.ReplyStarted(reply_id=reply_id):
-                reply = Reply(event, self.session.audio.output, self._conversation_id, known)
+                reply = Reply(event, self.session.audio.output, self._conversation_id, known, self._served)
                 self._replies[reply_id] = reply
                 return reply.created()
             case events.SpeechStarted(item_id=item_id, at_ms=at_ms):
@@ -62,8 +80,8 @@ class Teller:
                 return [wire.ItemAdded(previous_item_id=known(previous), item=wire_item(item))]
             case events.ItemDone(item=item, previous_item_id=previous):
                 return [wire.ItemDone(previous_item_id=known(previous), item=wire_item(item))]
-            case events.ItemRetrieved(item=item):
-                return [wire.ItemRetrieved(item=wire_item(item))]
+            case events.ItemRetrieved(item=item, result=result):
+                return [wire.ItemRetrieved(item=wire_item(item, result))]
             case events.ItemDeleted(item_id=item_id):
                 return [wire.ItemDeleted(item_id=item_id)]
             case events.ItemTruncated(item_id=item_id, audio_end_ms=audio_end_ms):
@@ -74,6 +92,8 @@ class Teller:
                 return []
 
     def _tell_of_reply(self, event: ReplyEvent) -> list[wire.ServerEvent]:
+        if isinstance(event, events.ToolCalled) and event.call.approval_id is not None:
+            return self._served.agreed(event)
         reply = self._replies.get(event.reply_id)
         if reply is None:  # it is over: not one sample more of it
             return []
@@ -85,11 +105,19 @@ class Teller:
                 return reply.text(event)
             case events.ReplyItemAdded():
                 return reply.item_added(event)
-            case events.ToolCalled():
+            case events.ToolCalled() | events.ApprovalAsked():
                 return reply.called(event)
             case events.ReplyDone(reply_id=reply_id):
                 del self._replies[reply_id]
                 return reply.done(event)
+
+    def _tell_of_result(self, event: events.Event) -> list[wire.ServerEvent]:
+        """Of a call to a server that the client has named, which is all that a client sees of hidden items."""
+        match event:
+            case events.ItemAdded(item=FunctionOutput() as output):
+                return self._served.result(output)
+            case _:
+                return []
 
     def _tell_of_transcript(self, event: TranscriptEvent) -> list[wire.ServerEvent]:
         """Where transcripts are all there is they come word by word, else whole. Nobody gets any unasked."""

@@ -33,17 +33,17 @@ class FunctionTool(Struct, frozen=True, tag_field="type", tag="function"):
     parameters: Raw | UnsetType = UNSET
 
 
-class ToolFilter(Struct, frozen=True):
+class ToolFilter(Struct, frozen=True, omit_defaults=True):
     read_only: bool | UnsetType = UNSET
     tool_names: list[str] | UnsetType = UNSET
 
 
-class ApprovalFilter(Struct, frozen=True):
+class ApprovalFilter(Struct, frozen=True, omit_defaults=True):
     always: ToolFilter | UnsetType = UNSET
     never: ToolFilter | UnsetType = UNSET
 
 
-class McpTool(Struct, frozen=True, tag_field="type", tag="mcp"):
+class McpTool(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="mcp"):
     """`authorization` and `headers` hold the client's secrets and are never shown."""
 
     server_label: Name
@@ -77,7 +77,9 @@ def functions(tools: Sequence[AnyTool], param: str) -> tuple[FunctionTool, ...]:
     found: dict[str, FunctionTool] = {}
     for index, tool in enumerate(tools):
         if isinstance(tool, McpTool):
-            message = "MCP servers are named in this server's own configuration, not by its clients."
+            message = (
+                "MCP servers are named in this server's own configuration, or where it allows that, in session.tools."
+            )
             raise Refused("unsupported_tool", message, f"{param}[{index}].type")
         if tool.name in found:
             raise Refused("invalid_value", "Two tools have the same name.", f"{param}[{index}].name")

@@ -2,7 +2,8 @@
 
 Clients run what they see called: agents-js whatever `response.output_item.done` shows, Pipecat whatever has arguments,
 and each would send a result for a call that is none of its business. So calls of the server's own tools, and their
-results, are told by `voiceagent.*` events only, and for the client the items around them are neighbours.
+results, are told by `voiceagent.*` events only, and for the client the items around them are neighbours. Of a call to a
+server that the client has named only the result is no item of its own.
 """
 
 from voiceagent.session import events
@@ -23,6 +24,8 @@ class Unseen:
         match event:
             case events.ToolCalled(call=call, by_client=False):
                 self._calls[call.call_id] = None
+                if call.origin is not None:
+                    return False
                 self._hide(call.id, event.previous_item_id)
             case events.ItemAdded(item=FunctionOutput(id=item_id, call_id=call_id)) if call_id in self._calls:
                 self._hide(item_id, event.previous_item_id)

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from voiceagent.errors import Refused
 from voiceagent.protocols.realtime_audio import PcmFormat
 from voiceagent.protocols.realtime_options import DEFAULT_VOICE
+from voiceagent.protocols.realtime_servers import session_tools, without_secrets
 from voiceagent.protocols.realtime_session import (
     DEFAULT_TRANSCRIBER,
     Audio,
@@ -30,7 +31,7 @@ from voiceagent.protocols.realtime_session import (
     TurnDetection,
     TurnDetectionPatch,
 )
-from voiceagent.protocols.realtime_tools import FunctionTool, Given, Tools, functions
+from voiceagent.protocols.realtime_tools import AnyTool, Given, Tools
 from voiceagent.session.options import Modality, SessionOptions, TurnOptions
 
 SILENCE_MS = 500
@@ -92,7 +93,7 @@ def updated(now: Session, patch: SessionPatch, defaults: SessionOptions) -> Sess
         instructions=changed(now.instructions, patch.instructions, ""),
         output_modalities=_modalities(now.output_modalities, patch.output_modalities, first.output_modalities),
         audio=_audio(now.audio, patch.audio, first.audio),
-        tools=_tools(now.tools, patch.tools),
+        tools=_tools(now.tools, patch.tools, servers=defaults.servers is not None),
         tool_choice=changed(now.tool_choice, patch.tool_choice, first.tool_choice),
         max_output_tokens=changed(now.max_output_tokens, patch.max_output_tokens, first.max_output_tokens),
         truncation=changed(now.truncation, patch.truncation, first.truncation),
@@ -120,8 +121,8 @@ def one_modality(asked: list[Modality], param: str) -> Modality:
     return asked[0]
 
 
-def _tools(now: Sequence[FunctionTool], new: Given[Tools]) -> Sequence[FunctionTool]:
-    return now if isinstance(new, UnsetType) else functions(new or (), "session.tools")
+def _tools(now: Sequence[AnyTool], new: Given[Tools], *, servers: bool) -> Sequence[AnyTool]:
+    return now if isinstance(new, UnsetType) else session_tools(new or (), servers=servers)
 
 
 def _audio(now: Audio, patch: Given[AudioPatch], first: Audio) -> Audio:
@@ -216,7 +217,8 @@ def shown(session: Session) -> Session | TranscriptionSession:
         noise = None
     audio_input = replace(given, turn_detection=turn, transcription=transcription, noise_reduction=noise)
     if session.type == "realtime":
-        return replace(session, audio=replace(session.audio, input=audio_input))
+        tools = without_secrets(session.tools)
+        return replace(session, audio=replace(session.audio, input=audio_input), tools=tools)
     return TranscriptionSession(
         id=session.id,
         expires_at=session.expires_at,

@@ -4,6 +4,7 @@ import asyncio
 from asyncio import TimerHandle
 from typing import Protocol, cast
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from voiceagent.server.read_ahead import ReadAhead
@@ -85,6 +86,11 @@ class WebSocketConnection(ReadAhead):
         self.transport.resume_reading()
         self.close_sent = True
         self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # refused with an answer: uvicorn would log that none was given
 
     async def run_asgi(self) -> None:
         await super().run_asgi()

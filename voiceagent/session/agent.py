@@ -55,6 +55,11 @@ class Agent:
         return self.current if self.current is not None and self.current.active else None
 
     @property
+    def answering_results(self) -> bool:
+        """Whether the answer to what was called is being sent, or is about to be."""
+        return self._next is not None or (self.answering is not None and self.answering.plan.rounds > 0)
+
+    @property
     def busy(self) -> bool:
         """Whether it talks, or is about to: a voice does not have the floor for nothing."""
         return bool(self._replies) or self._next is not None or self.calls.running
@@ -177,11 +182,14 @@ class Agent:
 
     # -- tools ------------------------------------------------------------------------------------------------------
 
-    def _follow_up(self, request: CreateReply, called: Reply) -> None:
-        """Answer the results of what a reply called. If that one was silent, this is the answer to the turn."""
-        user_item_id = None if called.timeline.first_audio is not None else called.plan.user_item_id
+    def _follow_up(self, request: CreateReply, called: Reply, late: bool) -> None:
+        """Answer the results of what a reply called. If that one was silent, this is the answer to the turn; not
+        so when it is `late`, the client having had to agree first."""
+        of_turn = not late and called.timeline.first_audio is None
+        user_item_id = called.plan.user_item_id if of_turn else None
         reply = self.prepare(request, user_item_id=user_item_id, rounds=called.plan.rounds + 1)
-        reply.timeline.take_turn(called.timeline)
+        if not late:
+            reply.timeline.take_turn(called.timeline)
         self._next = reply
         self._talk.tasks.create_task(self._deliver(reply), name="follow-up")
 

@@ -1,4 +1,5 @@
-"""The tools that replies call. The client's own are told to it; the server's are run, and answered."""
+"""The tools that replies call. The client's own are told to it; the server's are run, and answered. To calls of servers
+that the client has named it may have to agree first: such a call waits in the conversation, and nobody waits for it."""
 
 import asyncio
 import json
@@ -6,13 +7,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from voiceagent.errors import Refused
 from voiceagent.llm.base import ToolCall, ToolChoice
 from voiceagent.session import prompt
 from voiceagent.session.clock import now
 from voiceagent.session.commands import CreateReply
 from voiceagent.session.conversation import MAX_ITEM_CHARS
-from voiceagent.session.events import ToolCalled
-from voiceagent.session.items import FunctionCall, FunctionOutput, Item
+from voiceagent.session.events import ApprovalAsked, ToolCalled
+from voiceagent.session.items import ApprovalRequest, ApprovalResponse, FunctionCall, FunctionOutput, Item
 from voiceagent.session.reply import Reply
 from voiceagent.session.talk import Talk
 from voiceagent.tools.base import Tool
@@ -28,6 +30,10 @@ ASK_FIRST = (
 )
 INTERRUPTED = Failed("the user interrupted before it was done")
 UNKNOWN = Failed("there is no tool of this name")
+REASON_CHARS = 500
+"""The most of the client's words for why not that a model is shown."""
+MOST_REQUESTS = 64
+"""Requests for approval that wait at a time; the oldest go."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,13 +49,16 @@ class Round:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once nothing more comes that is to be answered."""
     filler: "asyncio.Task[None] | None" = None
+    late: bool = False
+    """Whether the client had to agree first."""
 
 
 class Calls:
-    """`follow_up` is called with the request of the answer to results; `filler` when they take long."""
+    """`follow_up` is called with the request of the answer to results, the reply that called, and whether the client
+    had to agree first; `filler` when results take long."""
 
     def __init__(
-        self, talk: Talk, *, follow_up: Callable[[CreateReply, Reply], None], filler: Callable[[], None]
+        self, talk: Talk, *, follow_up: Callable[[CreateReply, Reply, bool], None], filler: Callable[[], None]
     ) -> None:
         self._talk = talk
         self._follow_up = follow_up
@@ -59,6 +68,14 @@ class Calls:
         self._round: Round | None = None
         self._asked: dict[str, tuple[str, str]] = {}
         """What the user was to be asked about, by the id of the item that says so."""
+        self._requests: dict[str, tuple[Reply, FunctionCall]] = {}
+        """What the client has to agree to."""
+        self._invited_at = -1
+
+    @property
+    def invited(self) -> bool:
+        """Whether the client was shown a result since the user's last turn: it may ask for the answer to it."""
+        return self._invited_at == self._talk.turns
 
     @property
     def running(self) -> bool:
@@ -75,19 +92,44 @@ class Calls:
         """A reply calls these: they are told, and join the conversation; the server's own begin to run. What is called
         out of band is the client's business, whoever's name it has: there is no conversation to go on with."""
         plan = reply.plan
-        begun = Round(reply)
+        begun = Round(reply, follow_up=True)
         mine: list[FunctionCall] = []
         for call in map(self._call, wanted):
-            begun.calls.append(call)
-            previous = self._talk.conversation.add(call) if plan.stored else None
             by_client = call.name in plan.client_tools or not plan.stored
-            self._talk.emit(ToolCalled(plan.reply_id, call, previous, by_client))
-            if not by_client:
+            found = None if by_client else self._talk.tools.find(call.name)
+            if found is not None:
+                call = replace(call, origin=found.origin)
+            begun.calls.append(call)
+            if found is not None and found.asks and parse(call.arguments) is not None:
+                self._ask(reply, call)
+                continue
+            self._tell(reply, call, by_client=by_client)
+            if by_client:
+                begun.follow_up = False
+            else:
                 mine.append(call)
         if mine:
-            begun.follow_up = len(mine) == len(begun.calls)
             self._run(begun, mine)
         return tuple(begun.calls)
+
+    def decide(self, response: ApprovalResponse, after: str | None) -> None:
+        """The client agrees to a call, or does not. Raises Refused."""
+        if response.request_id not in self._requests:
+            raise Refused("invalid_value", "No such request waits for approval.", "item.approval_request_id")
+        self._talk.add(response if response.id else replace(response, id=self._talk.new_id("item")), after)
+        reply, call = self._requests.pop(response.request_id)
+        begun = self._round
+        if begun is None or begun.reply is not reply:
+            begun = Round(reply, [call], follow_up=True, late=True)
+        if response.approve:
+            call = replace(call, approval_id=response.request_id)
+            self._tell(reply, call, by_client=False)
+            self._run(begun, (call,))
+        else:
+            self._expect(begun)
+            why = f": {response.reason[:REASON_CHARS]}" if response.reason else ""
+            self._add(begun, call, Failed(f"the user did not allow it{why}"))
+            self._settle(begun)
 
     def interrupt(self) -> None:
         """The user has the floor: what may be left undone ends, the rest joins the conversation when it is there. The
@@ -99,7 +141,7 @@ class Calls:
         for call, (tool, task) in list(current.running.items()):
             if tool is not None and tool.policy.on_interrupt == "cancel" and not task.done():
                 task.cancel()
-                self._add(current, call, str(INTERRUPTED))
+                self._add(current, call, INTERRUPTED)
 
     # -- one round --------------------------------------------------------------------------------------------------
 
@@ -110,23 +152,41 @@ class Calls:
         call_id = call.id if call.id and call.id not in taken else self._talk.new_id("call")
         return FunctionCall(self._talk.new_id("item"), call_id, call.name, call.arguments[:MAX_ITEM_CHARS])
 
-    def _run(self, begun: Round, calls: Sequence[FunctionCall]) -> None:
-        if self._round is not None:  # there is one answer to wait for, the latest
+    def _tell(self, reply: Reply, call: FunctionCall, *, by_client: bool) -> None:
+        plan = reply.plan
+        previous = self._talk.conversation.add(call) if plan.stored else None
+        self._talk.emit(ToolCalled(plan.reply_id, call, previous, by_client))
+
+    def _ask(self, reply: Reply, call: FunctionCall) -> None:
+        request = ApprovalRequest(self._talk.new_id("mcpr"), call)
+        previous = self._talk.conversation.add(request)
+        self._requests[request.id] = (reply, call)
+        if len(self._requests) > MOST_REQUESTS:
+            del self._requests[next(iter(self._requests))]
+        self._talk.emit(ApprovalAsked(reply.plan.reply_id, request, previous))
+
+    def _expect(self, begun: Round) -> None:
+        """There is one answer to wait for, the latest."""
+        if self._round is not None and self._round is not begun:
             self._end(self._round)
         self._round = begun
+
+    def _run(self, begun: Round, calls: Sequence[FunctionCall]) -> None:
+        self._expect(begun)
         waits: list[int] = []
         tasks = self._talk.tasks
         for call in calls:
-            tool = self._talk.shared.toolbox.find(call.name)
+            found = self._talk.tools.find(call.name)
+            tool = found.tool if found is not None and found.origin == call.origin else None
             begun.running[call] = (tool, tasks.create_task(self._answer(begun, call, tool), name="tool"))
             if tool is not None and tool.policy.filler_ms:
                 waits.append(tool.policy.filler_ms)
-        if waits and begun.reply.plan.modality == "audio":
+        if waits and begun.filler is None and begun.reply.plan.modality == "audio":
             begun.filler = tasks.create_task(self._fill(begun, min(waits) / 1000), name="filler")
 
     async def _answer(self, begun: Round, call: FunctionCall, tool: Tool | None) -> None:
         if tool is None:
-            self._add(begun, call, str(UNKNOWN))
+            self._add(begun, call, UNKNOWN)
         elif tool.policy.confirm and not self._consented(call):
             self._asked[self._add(begun, call, ASK_FIRST)] = key(call)
         else:
@@ -134,18 +194,24 @@ class Calls:
             result = await self._talk.shared.toolbox.run(tool, call.arguments, prompt.caller(self._talk))
             outcome = "failed" if isinstance(result, Failed) else "done"
             log.info("session %s: tool %s %s in %.3f s", self._talk.id, call.name, outcome, now() - started)
-            self._add(begun, call, str(result))
+            self._add(begun, call, result)
+        self._settle(begun)
+
+    def _settle(self, begun: Round) -> None:
+        """Answer, once all results are there that are waited for."""
         if not begun.running and self._round is begun:
             self._end(begun)
             if begun.follow_up:
-                self._follow_up(self._request(begun), begun.reply)
+                self._follow_up(self._request(begun), begun.reply, begun.late)
 
-    def _add(self, begun: Round, call: FunctionCall, output: str) -> str:
+    def _add(self, begun: Round, call: FunctionCall, output: str | Failed) -> str:
         """The result joins the conversation; returns its item's id."""
-        del begun.running[call]
-        result = FunctionOutput(self._talk.new_id("item"), call.call_id, output)
+        begun.running.pop(call, None)
+        result = FunctionOutput(self._talk.new_id("item"), call.call_id, str(output), isinstance(output, Failed))
         begun.outputs.append(result)
         self.results += 1
+        if call.origin is not None:
+            self._invited_at = self._talk.turns
         self._talk.add(result)
         return result.id
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.llm.base import ToolChoice, ToolSpec
-from voiceagent.session.items import AnyItem
+from voiceagent.session.items import AnyEntry
 from voiceagent.session.options import Modality, SessionOptions
 
 
@@ -39,7 +39,7 @@ class CreateItem:
     """Add an item after `previous_item_id` ("root": first; None: last). Refused `item_create_duplicate_item_id`,
     `item_create_invalid_previous_item_id`; an ApprovalResponse to nothing that is asked, `invalid_value`."""
 
-    item: AnyItem
+    item: AnyEntry
     previous_item_id: str | None = None
 
 
@@ -84,7 +84,7 @@ class CreateReply:
     instructions: str | None = None
     modality: Modality | None = None
     max_output_tokens: int | None = None
-    input: tuple[AnyItem, ...] | None = None
+    input: tuple[AnyEntry, ...] | None = None
     store: bool = True
     metadata: Mapping[str, str] = field(default_factory=dict)
     tools: tuple[ToolSpec, ...] | None = None

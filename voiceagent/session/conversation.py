@@ -5,7 +5,7 @@ from typing import Literal
 
 from voiceagent.errors import Refused
 from voiceagent.session.items import (
-    AnyItem,
+    AnyEntry,
     ApprovalRequest,
     ApprovalResponse,
     FunctionCall,
@@ -26,7 +26,7 @@ MAX_CHARS = 1_000_000
 
 class Conversation:
     def __init__(self) -> None:
-        self._items: dict[str, AnyItem] = {}
+        self._items: dict[str, AnyEntry] = {}
         self._order: list[str] = []
         self._chars = 0
 
@@ -34,7 +34,7 @@ class Conversation:
         return item_id in self._items
 
     @property
-    def items(self) -> list[AnyItem]:
+    def items(self) -> list[AnyEntry]:
         """All items, oldest first."""
         return [self._items[item_id] for item_id in self._order]
 
@@ -42,7 +42,7 @@ class Conversation:
     def last_id(self) -> str | None:
         return self._order[-1] if self._order else None
 
-    def add(self, item: AnyItem, after: str | None = None) -> str | None:
+    def add(self, item: AnyEntry, after: str | None = None) -> str | None:
         """Insert after that item ("root": first; None: last) and return the id of the one before it."""
         if item.id in self._items:
             raise Refused("item_create_duplicate_item_id", f"an item with id '{item.id}' already exists", "item.id")
@@ -69,7 +69,7 @@ class Conversation:
         position = self._order.index(item_id)
         return self._order[position - 1] if position else None
 
-    def get(self, item_id: str, refusal: str) -> AnyItem:
+    def get(self, item_id: str, refusal: str) -> AnyEntry:
         """The item, or Refused with the code `refusal`."""
         if item_id not in self._items:
             raise Refused(refusal, f"there is no item with id '{item_id}'", "item_id")
@@ -104,7 +104,7 @@ class Conversation:
         return changed
 
 
-def size(item: AnyItem) -> int:
+def size(item: AnyEntry) -> int:
     """Characters of its content."""
     match item:
         case Item(parts=parts):

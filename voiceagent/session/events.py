@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voiceagent.audio.pcm import Pcm
-from voiceagent.session.items import AnyItem, ApprovalRequest, FunctionCall, FunctionOutput, Item, ToolList
+from voiceagent.session.items import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item, ToolList
 from voiceagent.session.options import Modality
 from voiceagent.session.timeline import Timeline
 
@@ -55,13 +55,13 @@ class AudioCleared:
 
 @dataclass(frozen=True, slots=True)
 class ItemAdded:
-    item: AnyItem
+    item: AnyEntry
     previous_item_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class ItemDone:
-    item: AnyItem
+    item: AnyEntry
     previous_item_id: str | None
 
 
@@ -69,7 +69,7 @@ class ItemDone:
 class ItemRetrieved:
     """`result` is what came of the item, if it is a call."""
 
-    item: AnyItem
+    item: AnyEntry
     result: FunctionOutput | None = None
 
 
@@ -158,8 +158,8 @@ class ToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """The reply wants to call a tool of a server that the client has named, and the client has to agree first: it creates
-    an ApprovalResponse. If that agrees, a ToolCalled follows, whatever became of the reply."""
+    """The reply wants to call a tool of a server that the client has named, and the client has to agree first: it
+    creates an ApprovalResponse. If that agrees, a ToolCalled follows, whatever became of the reply."""
 
     reply_id: str
     request: ApprovalRequest

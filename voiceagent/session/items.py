@@ -1,4 +1,4 @@
-"""The pieces of a conversation, as immutable values: messages, calls of tools and their results, and what comes with the
+"""The pieces of a conversation, as immutable values: messages, calls of tools and their results; and what comes with
 servers that a client names: their lists of tools, and requests for its approval."""
 
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """The agent calls a tool. `arguments` is JSON text as the model wrote it; `call_id` is what the result names. With an
-    `origin` the tool is that server's; `approval_id` is then the request which the client has agreed to, if any."""
+    """The agent calls a tool. `arguments` is JSON text as the model wrote it; `call_id` is what the result names. With
+    an `origin` the tool is that server's; `approval_id` is then the request which the client has agreed to, if any."""
 
     id: str
     call_id: str
@@ -91,5 +91,7 @@ class ApprovalResponse:
     reason: str = ""
 
 
-AnyItem = Item | FunctionCall | FunctionOutput | ToolList | ApprovalRequest | ApprovalResponse
+AnyItem = Item | FunctionCall | FunctionOutput
+"""What was said and done."""
+AnyEntry = AnyItem | ToolList | ApprovalRequest | ApprovalResponse
 """One entry of a conversation."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from voiceagent.llm.base import Caller, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
 from voiceagent.memory import context
 from voiceagent.session.commands import CreateReply
-from voiceagent.session.items import AnyItem, ApprovalRequest, FunctionCall, FunctionOutput, Item
+from voiceagent.session.items import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item
 from voiceagent.session.talk import Talk
 
 PENDING = "(no result yet)"
@@ -80,7 +80,7 @@ def caller(talk: Talk, *, speculative: bool = False, alone: bool = False) -> Cal
     )
 
 
-def messages(items: Sequence[AnyItem], words: Callable[[Item], str] = lambda item: item.text) -> list[Message]:
+def messages(items: Sequence[AnyEntry], words: Callable[[Item], str] = lambda item: item.text) -> list[Message]:
     """The items as endpoints want them: each call is followed by its result, wherever that came in the talk. A call
     that has none yet is PENDING; a result without its call is left out. `words` tells what of an item is shown."""
     results = {item.call_id: item.output for item in reversed(items) if isinstance(item, FunctionOutput)}
@@ -96,7 +96,7 @@ def messages(items: Sequence[AnyItem], words: Callable[[Item], str] = lambda ite
 
     for item in items:
         match item:
-            case FunctionCall() as call | ApprovalRequest(call=call) if call.call_id not in known:
+            case (FunctionCall() as call) | ApprovalRequest(call=call) if call.call_id not in known:
                 known.add(call.call_id)
                 calls[call.call_id] = ToolCall(call.call_id, call.name, call.arguments)
             case FunctionOutput():

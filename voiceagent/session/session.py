@@ -5,8 +5,8 @@
                                                           └─ calls ◀┘
 
 `listener.py` hears, `turns.py` decides what is a turn and who has the floor, `agent.py` answers, `calls.py` runs the
-tools that answers call for, which `toolkit.py` knows; `talk.py` is what they share. Every decision is taken in a plain method; every wait is a
-task of the one task group in `run`.
+tools that answers call for, which `toolkit.py` knows; `talk.py` is what they share. Every decision is taken in a plain
+method; every wait is a task of the one task group in `run`.
 """
 
 import asyncio
@@ -110,8 +110,10 @@ class Session:
             end = next(error.end for error in ended.exceptions if isinstance(error, Ended))
         finally:
             self._agent.stop("client_cancelled")
-            await remembrance.finish()
-            await self._talk.tools.close()
+            try:
+                await remembrance.finish()
+            finally:
+                await self._talk.tools.close()
         return end
 
     async def _watch(self) -> End:
@@ -199,10 +201,18 @@ class Session:
     def _create_reply(self, command: cmd.CreateReply) -> None:
         if self._talk.options.listen_only:
             raise Refused("response_not_available", "this session only transcribes")
+        if command == cmd.CreateReply() and self._agent.calls.invited and self._answered_anyway:
+            return
         if self._agent.answering is not None:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
         wait = self._listener.committing or self._turns.understanding or self._agent.calls.running
         self._agent.release(self._agent.prepare(command, after=self._understood if wait else None))
+
+    @property
+    def _answered_anyway(self) -> bool:
+        """Whether the results that the client was shown are being answered, or will be with the user's turn: clients
+        ask for the answer as soon as they see a result."""
+        return self._agent.answering_results or self._talk.user_speaks
 
     async def _understood(self) -> None:
         """Wait for the words of all that was committed, and the results of what was called. Raises EngineError when

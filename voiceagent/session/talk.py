@@ -9,7 +9,7 @@ from voiceagent.engines import Engines
 from voiceagent.session.clock import now
 from voiceagent.session.conversation import MAX_ITEMS, Conversation
 from voiceagent.session.events import Event, ItemAdded, ItemDone
-from voiceagent.session.items import AnyItem, Item
+from voiceagent.session.items import AnyEntry, AnyItem, Item
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.phrases import Fillers, Phrase
 from voiceagent.session.remember import Remembrance
@@ -75,10 +75,10 @@ class Talk:
         """Whether the user has the floor."""
         return self.voice is not None and self.voice.confirmed
 
-    def add(self, item: AnyItem, after: str | None = None, *, note: bool = True) -> None:
+    def add(self, item: AnyEntry, after: str | None = None, *, note: bool = True) -> None:
         """A complete item joins the conversation; `note` False while its words are still to come. Raises Refused."""
         previous = self.conversation.add(item, after)
-        if note:
+        if note and isinstance(item, AnyItem):
             self.remembrance.note(item)
         self.emit(ItemAdded(item, previous))
         self.emit(ItemDone(item, previous))

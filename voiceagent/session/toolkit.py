@@ -58,8 +58,8 @@ class MakeServer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A tool by its name. `origin` is where it comes from, None for the process's own; with `asks` the client has to agree
-    to every call."""
+    """A tool by its name. `origin` is where it comes from, None for the process's own; with `asks` the client has to
+    agree to every call."""
 
     tool: Tool
     origin: Origin | None = None
@@ -103,8 +103,8 @@ class Toolkit:
         return None
 
     def use(self, servers: Sequence[ClientServer]) -> None:
-        """These and no others: those that are new are asked for their tools, what is as it was stays. Raises Refused for
-        too many, and then nothing has changed."""
+        """These and no others: those that are new are asked for their tools, what is as it was stays. Raises Refused
+        for too many, and then nothing has changed."""
         wanted = {server.label: server for server in servers}
         if len(wanted) > MOST_SERVERS:
             raise Refused("invalid_value", f"At most {MOST_SERVERS} MCP servers can be named.", "session.tools")
