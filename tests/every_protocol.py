@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import looptime
 
-from tests.every_protocol_clients import KINDS, OPTIONS, STEP, Client, Kind
+from tests.every_protocol_clients import OPTIONS, STEP, Client
+from tests.every_protocol_kinds import KINDS, Kind
 from tests.every_protocol_script import (
     ENGLISH,
     HEARD_SHARE,
@@ -166,17 +167,11 @@ async def converse(kind: Kind, script: Script = ENGLISH) -> Outcome:
         return sessions[0]
 
     connection = Connection(pipe, protocol, make_session, Metrics())
-    living = asyncio.create_task(client.run(), name="client")
-    try:
-        async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(connection.run(), name="connection")
-            await User(client, asr, script).talk()
-            await serving
-            await living
-        client.check()
-    finally:
-        living.cancel()
-        await asyncio.gather(living, return_exceptions=True)
+    async with asyncio.timeout(LONGEST), asyncio.TaskGroup() as tasks:
+        tasks.create_task(connection.run(), name="connection")
+        tasks.create_task(client.run(), name="client")
+        await User(client, asr, script).talk()
+    client.check()
     (session,) = sessions
     return Outcome(
         kind,

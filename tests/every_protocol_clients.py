@@ -1,35 +1,22 @@
-"""One client for every protocol, each with its own loudspeaker: a buffer that plays in real time what it is sent, and
-that is emptied as that kind of client does it."""
+"""Telephones and smart speakers, each with a loudspeaker of its own: a buffer that plays in real time what it is sent,
+and that is emptied as that kind of client does it."""
 
 import asyncio
-import base64
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol, TypeVar, cast
-
-import numpy as np
+from typing import Protocol, TypeVar, cast
 
 from tests import telephone_vendors
 from tests.every_protocol_script import user_voice
-from tests.peer_bench import FramePipe, SimulatedSystem
-from tests.peer_vendors import PEERS, peer
-from tests.realtime_wire import Json, read
+from tests.peer_bench import FramePipe
 from tests.telephone_twilio import Hung, SimulatedTwilio
 from tests.telephone_vendors import Vendor, understood
 from tests.xiaozhi_device import Device
-from voiceagent.audio.pcm import Pcm, silence, to_bytes
-from voiceagent.protocols.base import Frame, WireProtocol
-from voiceagent.protocols.openai_realtime import RealtimeProtocol
-from voiceagent.protocols.telephone_call import CallOptions
-from voiceagent.protocols.telephone_dialects import DIALECTS
-from voiceagent.protocols.telephone_peer import PeerCall
-from voiceagent.protocols.telephone_stream import TelephoneStream
-from voiceagent.protocols.xiaozhi import XiaozhiProtocol
-from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
+from voiceagent.audio.pcm import Pcm, silence
+from voiceagent.protocols.base import Frame
 from voiceagent.session.options import SessionOptions
 
 DELAY = 0.02
@@ -41,8 +28,6 @@ ON_ITS_WAY = DELAY + STEP
 OPTIONS = SessionOptions(instructions="Be brief.")
 
 M = TypeVar("M")
-Position = Literal["reports", "clock"]
-"""How the session knows what was heard: the client says so, or only the playout clock does."""
 
 
 class Client(Protocol):
@@ -105,6 +90,15 @@ class Pipe(FramePipe):
         return cast(Frame, await self.client_receive())
 
 
+async def alongside(living: Coroutine[None, None, None], reading: Coroutine[None, None, None]) -> None:
+    """Live until there is nothing more to read; whichever fails ends both."""
+    async with asyncio.TaskGroup() as tasks:
+        alive = tasks.create_task(living, name="client's audio")
+        with suppress(Hung):
+            await reading
+        alive.cancel()
+
+
 # -- telephones -------------------------------------------------------------------------------------------------------
 
 
@@ -121,14 +115,11 @@ class SimulatedStream(SimulatedTwilio):
         for frame in (*self._vendor.connected(), self._vendor.start()):
             await self._send(cast(str, frame))
         self._started = True
-        line = asyncio.create_task(self._line(), name="telephone line")
-        try:
-            with suppress(Hung):
-                while True:
-                    await self._hear(await self._receive())
-        finally:
-            line.cancel()
-            await asyncio.gather(line, return_exceptions=True)
+        await alongside(self._line(), self._read())
+
+    async def _read(self) -> None:
+        while True:
+            await self._hear(await self._receive())
 
     async def _hear(self, frame: Frame) -> None:
         told = understood(self._vendor.name, [frame])
@@ -220,16 +211,13 @@ class Speaker:
 
     async def run(self) -> None:
         self.device.connect()
-        living = asyncio.create_task(self._live(), name="device")
-        try:
-            with suppress(Hung):
-                while True:
-                    self.device.receive(await self._pipe.get(), asyncio.get_running_loop().time())
-                    if self.device.state == "idle":
-                        self.device.wake(None)
-        finally:
-            living.cancel()
-            await asyncio.gather(living, return_exceptions=True)
+        await alongside(self._live(), self._read())
+
+    async def _read(self) -> None:
+        while True:
+            self.device.receive(await self._pipe.get(), asyncio.get_running_loop().time())
+            if self.device.state == "idle":
+                self.device.wake(None)
 
     async def _live(self) -> None:
         loop, device = asyncio.get_running_loop(), self.device
@@ -249,184 +237,3 @@ class Speaker:
 
     def check(self) -> None:
         self.device.check()
-
-
-# -- OpenAI Realtime --------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Browser:
-    """A client of OpenAI Realtime, which keeps all audio itself, and tells how far it came when it was cut off."""
-
-    pipe: Pipe
-    rate: int = 24_000
-    pieces: list[Pcm] = field(default_factory=list)
-    queue: deque[tuple[str, Pcm]] = field(default_factory=deque)
-    of_item: dict[str, int] = field(default_factory=dict)
-    """Samples played of each item."""
-    playing: str = ""
-    """The item that is not complete, or not played to its end."""
-    responding: bool = False
-
-    def __post_init__(self) -> None:
-        self._to_say = 0
-        self._said = asyncio.Event()
-
-    @property
-    def played_seconds(self) -> float:
-        return sum(map(len, self.pieces)) / self.rate
-
-    def played(self) -> Pcm:
-        return np.concatenate([silence(0), *self.pieces])
-
-    async def say(self, seconds: float) -> None:
-        self._to_say = round(seconds / STEP)
-        self._said.clear()
-        await self._said.wait()
-
-    async def cut_in(self, seconds: float) -> None:
-        await self.say(seconds)
-
-    async def type(self, text: str) -> None:
-        content: list[Json] = [{"type": "input_text", "text": text}]
-        await self._tell("conversation.item.create", item={"type": "message", "role": "user", "content": content})
-        await self._tell("response.create")
-
-    async def leave(self) -> None:
-        self.pipe.break_off()
-
-    async def run(self) -> None:
-        living = asyncio.create_task(self._live(), name="browser")
-        try:
-            with suppress(Hung):
-                while True:
-                    await self._take(read(await self.pipe.get()))
-        finally:
-            living.cancel()
-            await asyncio.gather(living, return_exceptions=True)
-
-    async def _take(self, event: Json) -> None:
-        match event:
-            case {"type": "response.output_audio.delta", "item_id": str(item_id), "delta": str(delta)}:
-                self.playing = item_id
-                self.queue.append((item_id, np.frombuffer(base64.b64decode(delta), "<i2")))
-            case {"type": "response.created"}:
-                self.responding = True
-            case {"type": "response.done"}:
-                self.responding = False
-            case {"type": "input_audio_buffer.speech_started"} if self.playing and (self.responding or self.queue):
-                self.queue.clear()
-                played_ms = self.of_item.get(self.playing, 0) * 1000 // self.rate
-                await self._tell(
-                    "conversation.item.truncate", item_id=self.playing, content_index=0, audio_end_ms=played_ms
-                )
-            case {"type": "error"}:
-                raise AssertionError(event)
-
-    async def _live(self) -> None:
-        loop = asyncio.get_running_loop()
-        spoken, due = user_voice(STEP, self.rate), loop.time()
-        while True:
-            self._play(int(STEP * self.rate))
-            pcm = spoken if self._to_say else silence(len(spoken))
-            await self._tell("input_audio_buffer.append", audio=base64.b64encode(to_bytes(pcm)).decode())
-            self._to_say -= self._to_say > 0
-            if not self._to_say:
-                self._said.set()
-            due += STEP
-            await asyncio.sleep(due - loop.time())
-
-    def _play(self, samples: int) -> None:
-        while samples and self.queue:
-            item_id, pcm = self.queue.popleft()
-            if len(pcm) > samples:
-                self.queue.appendleft((item_id, pcm[samples:]))
-            self.pieces.append(pcm[:samples])
-            self.of_item[item_id] = self.of_item.get(item_id, 0) + len(pcm[:samples])
-            samples -= len(pcm[:samples])
-
-    async def _tell(self, kind: str, **fields: object) -> None:
-        await self.pipe.put(json.dumps({"type": kind, **fields}))
-
-    def check(self) -> None:
-        assert not self.queue
-        assert not self.responding
-
-
-# -- all of them ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One way to connect; `connect` makes both ends of it."""
-
-    name: str
-    position: Position
-    connect: Callable[[], tuple[Pipe, Client, WireProtocol]]
-
-
-def xiaozhi(name: str, position: Position, device: Callable[[], Device]) -> Kind:
-    def connect() -> tuple[Pipe, Client, WireProtocol]:
-        pipe, made = Pipe(), device()
-        protocol = XiaozhiProtocol(
-            session_id="sess_1",
-            version=made.version,  # type: ignore[arg-type]
-            defaults=OPTIONS,
-            section=XiaozhiSection(pcm_down=made.pcm_down),
-        )
-        return pipe, Speaker(made, pipe), protocol
-
-    return Kind(name, position, connect)
-
-
-def call_options(*, controlled: bool = False) -> CallOptions:
-    return CallOptions(session=OPTIONS, controlled=controlled, key_words="{digits}")
-
-
-def stream(vendor: str) -> Kind:
-    def connect() -> tuple[Pipe, Client, WireProtocol]:
-        pipe = Pipe()
-        line = SimulatedStream(vendor, pipe.put, pipe.client_receive)
-        return pipe, Caller(line, tells=True), TelephoneStream(DIALECTS[vendor], call_options())
-
-    return Kind(vendor, "reports", connect)
-
-
-def system(name: str) -> Kind:
-    def connect() -> tuple[Pipe, Client, WireProtocol]:
-        pipe = Pipe(paced=name == "audiosocket")
-        line = SimulatedSystem(name, pipe.put, pipe.get)
-        other = peer(name)
-        return pipe, Caller(line, tells=other.has_marks), PeerCall(other, call_options(controlled=other.moves_calls))
-
-    return Kind(name, "reports" if peer(name).has_marks else "clock", connect)
-
-
-def realtime() -> Kind:
-    def connect() -> tuple[Pipe, Client, WireProtocol]:
-        pipe, numbers = Pipe(), iter(range(1, 100_000))
-        protocol = RealtimeProtocol(
-            session_id="sess_1",
-            model="voiceagent",
-            defaults=OPTIONS,
-            expires_at=1_800_000_000,
-            new_id=lambda prefix: f"{prefix}_{next(numbers)}",
-        )
-        return pipe, Browser(pipe), protocol
-
-    return Kind("openai-realtime", "reports", connect)
-
-
-KINDS: tuple[Kind, ...] = (
-    realtime(),
-    xiaozhi("xiaozhi-1", "clock", lambda: Device(mode="realtime")),
-    xiaozhi("xiaozhi-1-auto", "clock", lambda: Device(mode="auto")),
-    xiaozhi("xiaozhi-2", "clock", lambda: Device(version=2, mode="realtime", frame_ms=20)),
-    xiaozhi("xiaozhi-2-aec", "reports", lambda: Device(version=2, mode="realtime", aec=True)),
-    xiaozhi("xiaozhi-3", "clock", lambda: Device(version=3, mode="realtime")),
-    xiaozhi("xiaozhi-1-pcm", "clock", lambda: Device(mode="realtime", plain_pcm=True, pcm_down=True)),
-    xiaozhi("xiaozhi-2-pcm", "clock", lambda: Device(version=2, mode="realtime", plain_pcm=True, pcm_down=True)),
-    xiaozhi("xiaozhi-3-pcm", "clock", lambda: Device(version=3, mode="realtime", plain_pcm=True, pcm_down=True)),
-    *map(stream, DIALECTS),
-    *map(system, PEERS),
-)

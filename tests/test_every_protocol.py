@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.every_protocol import Outcome, converse, table
-from tests.every_protocol_clients import KINDS, ON_ITS_WAY, OPTIONS, Kind
+from tests.every_protocol_clients import ON_ITS_WAY, OPTIONS
+from tests.every_protocol_kinds import KINDS, Kind
 from tests.every_protocol_script import CHINESE, ENGLISH, HOP_SECONDS, WORD_SECONDS, Script, ToneVoice, read_back, words
 from voiceagent.tts.base import TtsRequest
 

@@ -256,8 +256,7 @@ async def test_a_client_that_asks_for_the_answer_gets_the_one_answer() -> None:
         name(client, SHOP)
         await client.until(ev.ToolsListed)
         await replied(client)
-        while not outputs(client):
-            await asyncio.sleep(0)
+        await client.until(ev.ItemAdded)
         client.ask(cmd.CreateReply())
         client.ask(cmd.CreateReply())
         assert refused(lambda: client.ask(cmd.CreateReply(instructions="Shout."))).code.startswith("conversation_")
@@ -389,8 +388,8 @@ async def test_the_user_interrupts_a_call() -> None:
         await asyncio.sleep(1)
         speaking = asyncio.create_task(client.turn())
         await client.until(ev.SpeechStarted, 2)
-        while not outputs(client):
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        assert outputs(client)
         client.ask(cmd.CreateReply())  # a client that wants every result answered, now of all times
         await speaking
         await client.until(ev.ReplyPlayed, 2)
