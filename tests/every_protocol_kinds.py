@@ -54,7 +54,7 @@ def stream(vendor: str) -> Kind:
     def connect() -> tuple[Pipe, Client, WireProtocol]:
         pipe = Pipe()
         line = SimulatedStream(vendor, pipe.put, pipe.client_receive)
-        return pipe, Caller(line, tells=True), TelephoneStream(DIALECTS[vendor], call_options())
+        return pipe, Caller(line), TelephoneStream(DIALECTS[vendor], call_options())
 
     return Kind(vendor, "reports", connect)
 
@@ -64,7 +64,7 @@ def system(name: str) -> Kind:
         pipe = Pipe(paced=name == "audiosocket")
         line = SimulatedSystem(name, pipe.put, pipe.get)
         other = peer(name)
-        return pipe, Caller(line, tells=other.has_marks), PeerCall(other, call_options(controlled=other.moves_calls))
+        return pipe, Caller(line), PeerCall(other, call_options(controlled=other.moves_calls))
 
     return Kind(name, "reports" if peer(name).has_marks else "clock", connect)
 

@@ -24,7 +24,7 @@ from voiceagent.server.metrics import Metrics
 from voiceagent.server.transport import Gone, Taker
 from voiceagent.session import events as ev
 from voiceagent.session.commands import Command, ReportPlayed
-from voiceagent.session.items import AnyItem, Item
+from voiceagent.session.items import AnyEntry, Item
 from voiceagent.session.phrases import Fillers
 from voiceagent.session.remember import Remembrance
 from voiceagent.session.session import Session
@@ -108,7 +108,7 @@ class Desk:
         """Wait until the caller has heard so many replies, or what there was of them."""
         await self.twilio.until(lambda: len(self.of(ev.ReplyPlayed)) >= count)
 
-    def items(self) -> list[AnyItem]:
+    def items(self) -> list[AnyEntry]:
         """The conversation, as the session has it now."""
         assert self.session is not None
         return self.session._talk.conversation.items

@@ -68,6 +68,25 @@ def test_word_timings_decide_where_the_voice_gives_them() -> None:
     assert text.heard(1.5) == "One two"
 
 
+def test_chinese_words_are_timed_by_the_voice_as_it_parts_them() -> None:
+    text = SpokenText()
+    text.begin("今天天气很好，我们去公园吧。")
+    parts = ("今天", "天气", "很", "好", "我们", "去", "公园", "吧")
+    text.extend(voice(4.0), RATE, tuple(WordTiming(word, n * 0.5, n * 0.5 + 0.5) for n, word in enumerate(parts)))
+    text.finish()
+    assert text.heard(2.0) == "今天天气很好，"
+    assert text.heard(3.9) == "今天天气很好，我们去公园吧。"
+
+
+def test_words_that_the_voice_reads_otherwise_lose_nothing() -> None:
+    text = SpokenText()
+    text.begin("It costs $5 today, Sir.")
+    words = ("It", "costs", "five", "dollars", "today", "Sir")
+    text.extend(voice(3.0), RATE, tuple(WordTiming(word, n * 0.5, n * 0.5 + 0.5) for n, word in enumerate(words)))
+    text.finish()
+    assert text.heard(2.5) == "It costs $5 today,"
+
+
 def test_a_clause_still_being_spoken_is_not_taken_for_complete() -> None:
     text = SpokenText()
     text.begin("This is a rather long sentence of which little audio has come so far.")

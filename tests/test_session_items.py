@@ -1,6 +1,7 @@
 """Items, typed replies, reports of what was played, and what is remembered of it: in virtual time."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -31,15 +32,21 @@ class Notes:
 
     def __init__(self) -> None:
         self.told: list[Entry] = []
+        self.recalled: list[str] = []
+        self.owners: list[str] = []
+        """The users they were told of, each once."""
 
     async def open(self) -> None: ...
 
     async def recall(self, user: str, limit: int) -> list[Entry]:
+        self.recalled.append(user)
         return []
 
     async def remember(self, user: str, entry: Entry) -> None:
         await asyncio.sleep(0.001)
         self.told.append(entry)
+        if user not in self.owners:
+            self.owners.append(user)
 
     async def users(self) -> list[tuple[str, int, float]]:
         return []
@@ -299,6 +306,20 @@ async def test_the_client_reports_how_far_it_played(position: int, least: int, m
         await asyncio.sleep(1)
         assert notes.now().get(done.item.id, "") == heard
         assert notes.now()[client.of(ev.AudioCommitted)[1].item_id] == "Two."
+
+
+async def test_a_user_who_is_known_only_once_the_talk_has_begun() -> None:
+    """As on the telephone: the caller's number comes with the first message."""
+    notes = Notes()
+    async with bench("Hello Ann.", words=["It is me."], store=notes) as client:
+        options = SessionOptions(instructions="Be brief.", user="+4912345")
+        client.ask(cmd.Configure(options))
+        client.ask(cmd.Configure(replace(options, user="somebody else")))
+        await client.turn()
+        await client.until(ev.ReplyPlayed)
+        await asyncio.sleep(1)
+        assert notes.recalled == notes.owners == ["/+4912345"]
+        assert [text.strip() for text in notes.now().values()] == ["It is me.", "Hello Ann."]
 
 
 async def test_what_was_never_heard_is_never_remembered() -> None:

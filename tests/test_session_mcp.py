@@ -17,7 +17,7 @@ from voiceagent.session.calls import INTERRUPTED, UNKNOWN
 from voiceagent.session.items import ApprovalResponse, FunctionCall, FunctionOutput, Origin, ToolList
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.prompt import PENDING
-from voiceagent.session.toolkit import MOST_SERVERS
+from voiceagent.session.toolkit import MOST_SERVERS, UNREACHED
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
 from voiceagent.tools.mcp_client import Approval, ClientServer
 from voiceagent.tools.toolbox import Toolbox
@@ -51,6 +51,8 @@ class Reached:
         await asyncio.sleep(self._world.seconds)
         if self._server.label in self._world.away:
             raise ToolError("the MCP server cannot be reached")
+        if self._server.label in self._world.broken:
+            raise ValueError("secret words")
         self._world.opened.append(self._server.label)
         self._open = True
 
@@ -80,6 +82,7 @@ class World:
         self.tools = tools
         self.seconds = 0.5
         self.away: set[str] = set()
+        self.broken: set[str] = set()
         self.opened: list[str] = []
 
     def reach(self, server: ClientServer, *, taken: Collection[str]) -> Reached:
@@ -179,6 +182,15 @@ async def test_a_server_that_is_away() -> None:
         await client.until(ev.ToolsListed, 2)
 
 
+async def test_a_server_that_breaks_us() -> None:
+    world = World(shop=[])
+    world.broken = {"shop"}
+    async with world.talking("Hi.") as client:
+        name(client, SHOP)
+        assert (await client.until(ev.ToolsFailed)).message == UNREACHED
+        await replied(client)
+
+
 async def test_an_update_removes_and_replaces() -> None:
     world = World(shop=[ServedTool("price")], bank=[ServedTool("pay")])
     async with world.talking("Hi.") as client:
@@ -258,6 +270,8 @@ async def test_a_client_that_asks_for_the_answer_gets_the_one_answer() -> None:
         await replied(client)
         await client.until(ev.ItemAdded)
         client.ask(cmd.CreateReply())
+        client.ask(cmd.CreateReply())
+        await client.until(ev.ReplyStarted, 2)
         client.ask(cmd.CreateReply())
         assert refused(lambda: client.ask(cmd.CreateReply(instructions="Shout."))).code.startswith("conversation_")
         await client.until(ev.ReplyPlayed, 2)

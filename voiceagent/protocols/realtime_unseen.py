@@ -27,6 +27,9 @@ class Unseen:
                 if call.origin is not None:
                     return False
                 self._hide(call.id, event.previous_item_id)
+            case events.ApprovalAsked(request=request):
+                self._calls[request.call.call_id] = None
+                return False
             case events.ItemAdded(item=FunctionOutput(id=item_id, call_id=call_id)) if call_id in self._calls:
                 self._hide(item_id, event.previous_item_id)
             case events.ItemDone(item=FunctionOutput(id=item_id)) if item_id in self._before:

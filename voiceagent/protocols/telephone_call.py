@@ -9,6 +9,8 @@ from voiceagent.session.options import SessionOptions
 
 CallTool = Literal["end_call", "transfer_call", "send_digits"]
 
+NUMBER_DIGITS = 5
+"""A caller's name with fewer is no number: "anonymous", "Restricted", an extension that many share."""
 MOST_VARIABLES = 64
 MOST_CHARS = 1000
 """Of one variable's value; the rest is cut off."""
@@ -27,6 +29,12 @@ class Call:
     caller: str = ""
     called: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def user(self) -> str:
+        """Whose memory the call has: the caller's, "" where they withhold their number."""
+        caller = self.variables().get("from", "")
+        return caller if sum(char.isdigit() for char in caller) >= NUMBER_DIGITS else ""
 
     def variables(self) -> dict[str, str]:
         """One map of it all, for the `{{names}}` in the instructions. What the vendor tells of the call cannot be

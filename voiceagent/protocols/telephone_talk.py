@@ -32,6 +32,8 @@ from voiceagent.session.items import FunctionOutput, Item, Part
 
 FRAME_MS = 60
 """What the session sends at a time."""
+UNMARKED_SECONDS = 0.25
+"""After the last audio of a line that does not tell what was played: what the other side still holds is to be heard."""
 TICK_SECONDS = 0.25
 TICKS_LOST = 4
 """At the fourth tick without audio, after 750 ms or a little more, a second of silence stands in for it: a turn would
@@ -78,6 +80,7 @@ class TelephoneTalk:
             options.session,
             output_rate=self._rate,
             variables={**options.session.variables, **variables},
+            user=self._call.user,
             tools=(*options.session.tools, *specs(options)),
             lead_ms=options.lead_ms,
             frame_ms=self._frame_ms,
@@ -183,6 +186,8 @@ class TelephoneTalk:
             return []
         if self._speech.marked:
             return [Wake("farewell", FAREWELL_SECONDS)]
+        if not self._line.has_marks:
+            return [Wake("farewell", UNMARKED_SECONDS)]
         return [*self._run_errands()]
 
     # -- what the model wants done with the call --------------------------------------------------------------------

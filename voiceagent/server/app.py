@@ -40,6 +40,7 @@ from voiceagent.server.runtime import open_shared
 from voiceagent.server.transport import Transport, WebSocketTransport
 from voiceagent.session.events import Event
 from voiceagent.session.options import SessionOptions
+from voiceagent.session.remember import memory_of
 from voiceagent.session.session import Session
 from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
@@ -198,7 +199,7 @@ class VoiceServer:
         remembrance = Witnessed(
             onlookers,
             self._memory,
-            f"{visitor.tenant}/{visitor.user}" if visitor.user else None,
+            memory_of(visitor.tenant, visitor.user) if visitor.user else None,
             limit=2 * self.settings.memory.turns,
         )
 
@@ -245,4 +246,9 @@ class VoiceServer:
 
     def defaults(self) -> SessionOptions:
         agent = self.settings.agent
-        return SessionOptions(instructions=agent.instructions, voice=agent.voice, language=agent.language)
+        return SessionOptions(
+            instructions=agent.instructions,
+            voice=agent.voice,
+            language=agent.language,
+            servers=() if self.settings.tools.client_mcp else None,
+        )

@@ -158,8 +158,7 @@ class ToolCalled:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalAsked:
-    """The reply wants to call a tool of a server that the client has named, and the client has to agree first: it
-    creates an ApprovalResponse. If that agrees, a ToolCalled follows, whatever became of the reply."""
+    """The client has to agree to a call first, by an ApprovalResponse; then a ToolCalled follows, at any time."""
 
     reply_id: str
     request: ApprovalRequest

@@ -86,8 +86,7 @@ def _heard_of(clause: SpokenClause, seconds: float) -> str:
     """The beginning of one clause, of which so many seconds were played."""
     words: list[str] = _WORD.findall(clause.text)
     if clause.words:
-        count = sum(1 for timing in clause.words if timing.start + HEARD_SHARE * (timing.end - timing.start) <= seconds)
-        return _first_words(words, count)
+        return clause.text[: _end_of_timed(clause, seconds)]
     weights = [_seconds_of(word) for word in words]
     expected = sum(weights)
     length, played = clause.voiced.before(clause.end - clause.start), clause.voiced.before(seconds)
@@ -111,13 +110,16 @@ def _seconds_of(word: str) -> float:
     return SECONDS_PER_CHAR * (letters + WORD_CHARS) if letters else 0.0
 
 
-def _first_words(words: list[str], count: int) -> str:
-    """The text up to the end of its `count`th word."""
-    out: list[str] = []
-    for word in words:
-        if not word.isspace():
-            if count == 0:
-                break
-            count -= 1
-        out.append(word)
-    return "".join(out)
+def _end_of_timed(clause: SpokenClause, seconds: float) -> int:
+    """Where in the clause's text the words end that were played, marks after them included. A voice's words need not be
+    ours: it times Chinese by words of several characters, and may leave out or spell out what it reads."""
+    end = 0
+    for timing in clause.words:
+        if timing.start + HEARD_SHARE * (timing.end - timing.start) > seconds:
+            break
+        found = clause.text.find(timing.word, end)
+        if found >= 0:
+            end = found + len(timing.word)
+    while 0 < end < len(clause.text) and not clause.text[end].isalnum() and not clause.text[end].isspace():
+        end += 1
+    return end

@@ -33,9 +33,10 @@ class SessionOptions:
     engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz.
 
     `tools` are the client's own: it is told of their calls and sends the results. `variables` fill the `{{names}}` in
-    the instructions. `servers` are those whose tools are run for the client; None where it may name none. `lead_ms` and
-    `frame_ms` None mean those of the settings. After `idle_timeout_ms` of silence following a reply the agent
-    speaks up. With `listen_only` nothing is ever answered: the session only transcribes."""
+    the instructions. `servers` are those whose tools are run for the client; None where it may name none. `user` names
+    whose memory the talk has, where that is known only once it has begun. `lead_ms` and `frame_ms` None mean those of
+    the settings. After `idle_timeout_ms` of silence following a reply the agent speaks up. With `listen_only` nothing
+    is ever answered: the session only transcribes."""
 
     instructions: str = ""
     modality: Modality = "audio"
@@ -53,6 +54,7 @@ class SessionOptions:
     parallel_tools: bool = True
     effort: Effort | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
     lead_ms: int | None = None
     frame_ms: int | None = None
     idle_timeout_ms: int | None = None

@@ -14,25 +14,40 @@ STORE_SECONDS = 5.0
 """How long the store may take for one call before the talk goes on without it."""
 
 
+def memory_of(tenant: str, user: str) -> str:
+    """The id under which a store keeps what it knows of a user: those of different API keys never meet."""
+    return f"{tenant}/{user}"
+
+
 class Remembrance:
     """Without a store or a user it keeps nothing. A store that fails never stops the talk."""
 
     def __init__(self, store: MemoryStore | None = None, user: str | None = None, *, limit: int = 0) -> None:
         """`limit`: how many entries of earlier talks to bring back."""
-        self._store = store if user else None
-        self._user = user or ""
+        self._store = store
+        self._user = user
         self._limit = limit
         self._first_noted: dict[str, float] = {}
         self._unsaved: dict[str, Entry] = {}
         self._wake = asyncio.Event()
         self.earlier: tuple[Entry, ...] = ()
 
+    def bind(self, user: str) -> bool:
+        """This is whose memory it is, if nobody's was named before: True then, and `recall` is due. What was noted so
+        far is theirs too."""
+        if self._user is not None or self._store is None:
+            return False
+        self._user = user
+        self._wake.set()
+        return True
+
     async def recall(self) -> None:
         """Fetch what earlier talks left."""
-        if self._store is not None:
+        if self._store is not None and self._user is not None:
             try:
                 async with asyncio.timeout(STORE_SECONDS):
-                    self.earlier = tuple(await self._store.recall(self._user, self._limit))
+                    found = await self._store.recall(self._user, self._limit)
+                self.earlier = tuple(entry for entry in found if entry.item_id not in self._first_noted)
             except (VoiceagentError, TimeoutError, OSError) as error:
                 log.error("memory cannot be read: %s", type(error).__name__)
 
@@ -61,7 +76,7 @@ class Remembrance:
 
     async def _save(self) -> None:
         self._wake.clear()
-        while self._store is not None and self._unsaved:
+        while self._store is not None and self._user is not None and self._unsaved:
             item_id = next(iter(self._unsaved))
             entry = self._unsaved[item_id]
             try:

@@ -27,7 +27,7 @@ from voiceagent.session.listener import Listener
 from voiceagent.session.options import SessionOptions, TurnOptions
 from voiceagent.session.pausing import Pausing
 from voiceagent.session.prompting import Prompting
-from voiceagent.session.remember import Remembrance
+from voiceagent.session.remember import Remembrance, memory_of
 from voiceagent.session.reply import Reply
 from voiceagent.session.talk import Shared, Talk
 from voiceagent.session.turns import Turns
@@ -142,6 +142,8 @@ class Session:
             case cmd.Configure(options):
                 talk.tools.use(options.servers or ())
                 talk.options = options
+                if options.user and not talk.user:
+                    self._meet(options.user)
                 self._listener.configure(options)
                 self._turns.discard()
                 self._configured()
@@ -197,6 +199,13 @@ class Session:
         if reply is not None:
             await reply.over.wait()
         raise Ended("finished")
+
+    def _meet(self, user: str) -> None:
+        """The client has told who its user is."""
+        talk = self._talk
+        talk.user = user
+        if talk.remembrance.bind(memory_of(talk.tenant, user)):
+            talk.tasks.create_task(talk.remembrance.recall(), name="recall")
 
     def _create_reply(self, command: cmd.CreateReply) -> None:
         if self._talk.options.listen_only:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_SERVERS = 8
 """Servers that one client may name."""
+UNREACHED = "the MCP server cannot be reached"
 
 
 class ServerTool(Tool, Protocol):
@@ -134,9 +135,10 @@ class Toolkit:
         talk.emit(ToolsAwaited(named.listed, previous))
         try:
             named.open = await self._reach(named.server)
-        except ToolError as error:
-            log.warning("session %s: a server that the client named: %s", talk.id, error)
-            talk.emit(ToolsFailed(named.listed, str(error)))
+        except Exception as error:  # whatever a stranger's server brings about, the talk goes on
+            why = str(error) if isinstance(error, ToolError) else UNREACHED
+            log.warning("session %s: a server that the client named: %s: %s", talk.id, type(error).__name__, why)
+            talk.emit(ToolsFailed(named.listed, why))
             return
         offered = tuple(replace(tool.spec, name=tool.name) for tool in named.open.tools())
         log.info("session %s: a server that the client named offers %d tools", talk.id, len(offered))
@@ -174,6 +176,12 @@ class Toolkit:
 
     def _let_go(self, opened: ToolServer) -> None:
         """Saying goodbye takes a while, which nobody waits for but the talk's end."""
-        closing = asyncio.create_task(opened.close(), name="goodbye to a client's server")
+        closing = asyncio.create_task(self._goodbye(opened), name="goodbye to a client's server")
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+    async def _goodbye(self, opened: ToolServer) -> None:
+        try:
+            await opened.close()
+        except Exception as error:
+            log.error("session %s: a client's server could not be let go: %s", self._talk.id, type(error).__name__)
