@@ -286,7 +286,7 @@ async def test_a_file_that_cannot_be_written_costs_a_line_and_nothing_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("voiceagent.llm.edge.money_sqlite.WRITE_SECONDS", 0.02)
-    monkeypatch.setattr("voiceagent.llm.edge.money_sqlite.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("voiceagent.database.BUSY_SECONDS", 0.01)
     caplog.set_level(logging.WARNING)
     ledger = sqlite_ledger(tmp_path / "money.db")
     await ledger.open()
@@ -316,7 +316,7 @@ async def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
         await sqlite_ledger(path).open()
     path = tmp_path / "text.db"
     path.write_text("no database at all, " * 100)
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="no SQLite file"):
         await sqlite_ledger(path).open()
     path = tmp_path / "newer.db"
     with sqlite3.connect(path) as database:

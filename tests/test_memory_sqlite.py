@@ -142,7 +142,7 @@ async def test_a_file_that_fails_in_use_is_a_typed_error(tmp_path: Path) -> None
 
 
 async def test_a_file_that_stays_locked_is_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voiceagent.memory.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("voiceagent.database.BUSY_SECONDS", 0.05)
     path = tmp_path / "memory.db"
     async with opened(path) as memory:
         other = sqlite3.connect(path)

@@ -1,15 +1,14 @@
 """Memory in one SQLite file, which several processes on one machine may share."""
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from voiceagent.errors import ConfigError, EngineError
+from voiceagent.database import Layout, connect, storable
+from voiceagent.errors import EngineError
 from voiceagent.memory.base import Entry
 
 T = TypeVar("T")
@@ -18,8 +17,6 @@ SCHEMA_VERSION = 1
 """Kept in `user_version`."""
 APPLICATION_ID = 0x564F4147
 """Kept in `application_id`: tells our file from another program's ("VOAG")."""
-BUSY_SECONDS = 5.0
-"""How long a call waits for another process that is writing."""
 
 _SCHEMA = """
 CREATE TABLE entry (
@@ -33,6 +30,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE INDEX entry_of_user ON entry (user, number);
 """
+_LAYOUT = Layout("[memory] path", APPLICATION_ID, SCHEMA_VERSION, _SCHEMA)
 _REMEMBER = """
 INSERT INTO entry (user, item_id, role, text, at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (user, item_id) DO UPDATE SET role = excluded.role, text = excluded.text, at = excluded.at
@@ -57,23 +55,25 @@ class SqliteMemory:
         """Raises ConfigError, saying what to do, for a file that cannot be used."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="memory")
         try:
-            self._database = await asyncio.get_running_loop().run_in_executor(self._worker, _connect, self._path)
+            self._database = await asyncio.get_running_loop().run_in_executor(
+                self._worker, connect, self._path, _LAYOUT
+            )
         finally:
             if self._database is None:
                 self._worker.shutdown(wait=False)
 
     async def recall(self, user: str, limit: int) -> list[Entry]:
         def read(database: sqlite3.Connection) -> list[Entry]:
-            return [Entry(*row) for row in database.execute(_RECALL, (_storable(user), limit))][::-1]
+            return [Entry(*row) for row in database.execute(_RECALL, (storable(user), limit))][::-1]
 
         return await self._run(read)
 
     async def remember(self, user: str, entry: Entry) -> None:
         def write(database: sqlite3.Connection) -> None:
-            key = (_storable(user), _storable(entry.item_id))
+            key = (storable(user), storable(entry.item_id))
             with database:
                 if entry.text:
-                    database.execute(_REMEMBER, (*key, entry.role, _storable(entry.text), entry.at))
+                    database.execute(_REMEMBER, (*key, entry.role, storable(entry.text), entry.at))
                 else:
                     database.execute("DELETE FROM entry WHERE user = ? AND item_id = ?", key)
 
@@ -90,7 +90,7 @@ class SqliteMemory:
 
         def delete(database: sqlite3.Connection) -> int:
             with database:
-                return database.execute("DELETE FROM entry WHERE user = ?", (_storable(user),)).rowcount
+                return database.execute("DELETE FROM entry WHERE user = ?", (storable(user),)).rowcount
 
         return await self._run(delete)
 
@@ -112,59 +112,3 @@ class SqliteMemory:
             busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
             code = "timeout" if busy else "failed"
             raise EngineError("memory", code, f"the memory file failed ({type(error).__name__})") from None
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        database = sqlite3.connect(path, timeout=BUSY_SECONDS)
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"[memory] path: {path} cannot be opened ({error}); choose another") from None
-    try:
-        _prepare(database, path)
-    except BaseException:
-        database.close()
-        raise
-    return database
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    try:
-        database.execute("PRAGMA journal_mode = WAL").close()
-        database.execute("PRAGMA synchronous = NORMAL").close()
-        database.execute("PRAGMA secure_delete = ON").close()
-        with closing(database.cursor()) as cursor:
-            cursor.execute("BEGIN IMMEDIATE")
-            _migrate(cursor, path)
-            cursor.execute("COMMIT")
-    except sqlite3.OperationalError as error:
-        raise ConfigError(f"[memory] path: {path} cannot be used ({error}); choose another") from None
-    except sqlite3.DatabaseError as error:
-        raise ConfigError(
-            f"[memory] path: {path} is damaged or no SQLite file ({error}); move it away or put a backup in its place"
-        ) from None
-
-
-def _migrate(cursor: sqlite3.Cursor, path: Path) -> None:
-    """Makes the tables of a new file; refuses a file that is another program's or a newer version's."""
-    (version,) = cursor.execute("PRAGMA user_version").fetchone()
-    (application,) = cursor.execute("PRAGMA application_id").fetchone()
-    (tables,) = cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or version or tables):
-        raise ConfigError(f"[memory] path: {path} belongs to another program; choose another")
-    if version > SCHEMA_VERSION:
-        raise ConfigError(
-            f"[memory] path: {path} was written by a newer voiceagent (schema {version}, this one knows "
-            f"{SCHEMA_VERSION}); upgrade voiceagent or choose another path"
-        )
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            cursor.execute(statement)
-        cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _storable(text: str) -> str:
-    """SQLite holds UTF-8: half a surrogate pair becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from voiceagent.llm.edge.cache_database import Database, Layout, storable
+from voiceagent.database import Layout, storable
+from voiceagent.llm.edge.cache_database import Database
 from voiceagent.llm.edge.cache_question import Question, Scope
 
 NEWS = 2_000

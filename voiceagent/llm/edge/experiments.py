@@ -12,9 +12,10 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
+from voiceagent.database import Layout
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.base import Caller, Effort
-from voiceagent.llm.edge.cache_database import Database, Layout
+from voiceagent.llm.edge.cache_database import Database
 from voiceagent.llm.edge.experiments_report import Report, Tally, report
 from voiceagent.llm.edge.outcome import Outcome
 from voiceagent.llm.edge.routes import Route

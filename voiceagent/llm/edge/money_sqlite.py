@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
-from voiceagent.errors import ConfigError, EngineError
+from voiceagent.database import Layout, connect, storable
+from voiceagent.errors import EngineError
 from voiceagent.llm.base import Caller
 from voiceagent.llm.edge.money import PeriodClock
 from voiceagent.llm.edge.money_ledger import Account, Books, Kind, Reservation, entries
@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 APPLICATION_ID = 0x564F414D
 """Kept in `application_id`: tells our file from another program's ("VOAM")."""
 SCHEMA_VERSION = 1
-BUSY_SECONDS = 5.0
 WRITE_SECONDS = 1.0
 """How often what was spent is written, and what others have spent is read: a crash forgets so much."""
 MOST_UNWRITTEN = 100_000
@@ -35,6 +34,7 @@ CREATE TABLE spend (
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL) STRICT;
 INSERT INTO clock VALUES (1, 0.0)
 """
+_LAYOUT = Layout("[llm.money] path", APPLICATION_ID, SCHEMA_VERSION, _SCHEMA)
 _ADD = """
 INSERT INTO spend (kind, name, period, nanos) VALUES (?, ?, ?, ?)
 ON CONFLICT (period, kind, name) DO UPDATE SET nanos = nanos + excluded.nanos
@@ -153,7 +153,7 @@ def _write(
     database: sqlite3.Connection, batch: Mapping[Account, int], now: float, periods: tuple[str, str], since: str
 ) -> dict[Account, int]:
     """Returns what was spent of the budgets of these periods. `since`: older days and months are deleted."""
-    rows = [(account.kind, _storable(account.name), account.period, nanos) for account, nanos in batch.items()]
+    rows = [(account.kind, storable(account.name), account.period, nanos) for account, nanos in batch.items()]
     with database:
         database.executemany(_ADD, rows)
         database.execute("UPDATE clock SET latest = max(latest, ?)", (now,))
@@ -170,44 +170,6 @@ def _read(database: sqlite3.Connection, kind: Kind, period: str) -> dict[str, in
 
 def _connect(path: Path) -> tuple[sqlite3.Connection, float]:
     """The file and the latest time it knows. Raises ConfigError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        database = sqlite3.connect(path, timeout=BUSY_SECONDS)
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"[llm.money] path: {path} cannot be opened ({error}); choose another") from None
-    try:
-        return database, _prepare(database, path)
-    except sqlite3.Error as error:
-        database.close()
-        raise ConfigError(f"[llm.money] path: {path} cannot be used ({error}); choose another") from None
-    except BaseException:
-        database.close()
-        raise
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> float:
-    database.execute("PRAGMA journal_mode = WAL").close()
-    database.execute("PRAGMA synchronous = NORMAL").close()
-    with closing(database.cursor()) as cursor:
-        cursor.execute("BEGIN IMMEDIATE")
-        (version,) = cursor.execute("PRAGMA user_version").fetchone()
-        (application,) = cursor.execute("PRAGMA application_id").fetchone()
-        (tables,) = cursor.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application != APPLICATION_ID and (application or version or tables):
-            raise ConfigError(f"[llm.money] path: {path} belongs to another program; choose another")
-        if version > SCHEMA_VERSION:
-            raise ConfigError(f"[llm.money] path: {path} was written by a newer voiceagent; upgrade or choose another")
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                cursor.execute(statement)
-            cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            cursor.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        cursor.execute("COMMIT")
-        (latest,) = cursor.execute("SELECT latest FROM clock").fetchone()
-    return float(latest)
-
-
-def _storable(text: str) -> str:
-    """SQLite holds UTF-8: half a surrogate pair becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
+    database = connect(path, _LAYOUT)
+    (latest,) = database.execute("SELECT latest FROM clock").fetchone()
+    return database, float(latest)
