@@ -47,8 +47,11 @@ out/clients/.installed: tests/clients/requirements.txt
 test-asterisk: models
 	VOICEAGENT_ASTERISK=1 $(BIN)/pytest -q -s -rs tests/test_asterisk.py $(ARGS)
 
+# Of what decides: ends of turns, barge-in, speculation. Only their own tests, in virtual time: tracing slows the others.
 coverage: models
-	$(BIN)/pytest -n 2 --dist worksteal -q --cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95
+	$(BIN)/pytest -n 2 --dist worksteal -q tests/test_session_*.py tests/test_turn_*.py tests/test_conversation.py tests/test_heard.py \
+		tests/test_every_protocol.py tests/test_server_realtime*.py \
+		--cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95
 
 bench: models
 	$(BIN)/python -m benchmarks

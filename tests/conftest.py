@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import voiceagent  # noqa: F401 - before any engine: it turns onnxruntime's telemetry off
 from tests.fixtures import models  # noqa: F401
 from tests.speech import engines_for, speak  # noqa: F401
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no reason for an example to fail
+settings.load_profile("untimed")
 
 GRACE_SECONDS = 2.0
 """How long threads and files of a finished test may take to go away (a thread pool's workers end on their own)."""
