@@ -2,12 +2,51 @@
 
 import base64
 import json
+from typing import cast
+
+from hypothesis import strategies as st
 
 from voiceagent.protocols.base import Frame
 
 Json = dict[str, object]
 
 DEEP = '{"event":' * 5_000 + "1" + "}" * 5_000
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+
+
+def json_values(*words: str) -> st.SearchStrategy[object]:
+    """Any JSON, with some words in it that a parser knows."""
+    return st.recursive(
+        SCALARS | st.sampled_from(words),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=6,
+    )
+
+
+def places(value: object) -> list[tuple[dict[object, object], object]]:
+    """Every (object, key) of a JSON value."""
+    if not isinstance(value, dict):
+        return []
+    inner = cast(dict[object, object], value)
+    return [(inner, key) for key in inner] + [place for key in inner for place in places(inner[key])]
+
+
+def mutated_json(draw: st.DrawFn, text: str, values: st.SearchStrategy[object]) -> str:
+    """A valid message with one to three values replaced or removed, or its text cut."""
+    message = json.loads(text)
+    for _ in range(draw(st.integers(1, 3))):
+        where = places(message)
+        if not where:
+            break
+        container, key = draw(st.sampled_from(where))
+        if draw(st.booleans()):
+            container[key] = draw(values)
+        else:
+            container.pop(key, None)
+    changed = json.dumps(message)
+    return changed[: draw(st.integers(0, len(changed)))] if draw(st.integers(0, 9)) == 0 else changed
 
 
 def media(payload: object, **fields: object) -> str:

@@ -1,8 +1,6 @@
 """Whatever arrives from Vonage, Genesys, FreeSWITCH or Asterisk: the right reaction, and never an exception."""
 
-import copy
 import json
-from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.peer_hostile import CASES
 from tests.peer_vendors import PEERS, Mark, Other, begun, peer
+from tests.telephone_hostile import json_values, mutated_json
 from tests.telephone_vendors import asked, audio, frames_of, heard, reply_begins, reply_ends
 from voiceagent.protocols.audiosocket import message
 from voiceagent.protocols.base import Ask, Close, Frame, Send, Wake
@@ -116,23 +115,7 @@ def test_an_absurd_number_of_anything_costs_no_memory(name: str) -> None:
     assert len(items) == 500 // 64
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-WORDS = st.sampled_from(
-    ["MEDIA_START", "ulaw", "slin16", "open", "close", "dtmf", "5", "", "PT1S", "2", "-1", "audio/l16"]
-)
-VALUES = st.recursive(
-    SCALARS | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def places(value: object) -> list[tuple[dict[object, object], object]]:
-    """Every (object, key) of a JSON value."""
-    if not isinstance(value, dict):
-        return []
-    inner = cast(dict[object, object], value)
-    return [(inner, key) for key in inner] + [place for key in inner for place in places(inner[key])]
+VALUES = json_values("MEDIA_START", "ulaw", "slin16", "open", "close", "dtmf", "5", "", "PT1S", "2", "-1", "audio/l16")
 
 
 @st.composite
@@ -152,18 +135,7 @@ def mutated(draw: st.DrawFn, name: str) -> Frame:
         return draw(st.sampled_from([cut, message(draw(st.integers(0, 255)), cut)]))
     if not frame.startswith("{"):
         return " ".join(draw(st.permutations(frame.split())))[: draw(st.integers(0, len(frame)))]
-    told = copy.deepcopy(json.loads(frame))
-    for _ in range(draw(st.integers(1, 3))):
-        where = places(told)
-        if not where:
-            break
-        container, key = draw(st.sampled_from(where))
-        if draw(st.booleans()):
-            container[key] = draw(VALUES)
-        else:
-            container.pop(key, None)
-    text = json.dumps(told)
-    return text[: draw(st.integers(0, len(text)))] if draw(st.integers(0, 9)) == 0 else text
+    return mutated_json(draw, frame, VALUES)
 
 
 @every_peer

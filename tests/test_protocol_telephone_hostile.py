@@ -1,15 +1,13 @@
 """Whatever arrives on a telephone's stream: the right reaction, and never an exception."""
 
-import copy
 import json
-from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.telephone_hostile import cases
+from tests.telephone_hostile import cases, json_values, mutated_json
 from tests.telephone_vendors import (
     STARTS,
     VENDORS,
@@ -99,21 +97,7 @@ def test_keys_without_end_cost_no_memory() -> None:
     assert len(items) == 1000 // 64
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-WORDS = st.sampled_from(["start", "media", "mark", "dtmf", "stop", "AAAA", "", "inbound", "audio/x-l16", "8000", "-1"])
-VALUES = st.recursive(
-    SCALARS | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-def places(value: object) -> list[tuple[dict[object, object], object]]:
-    """Every (object, key) of a JSON value."""
-    if not isinstance(value, dict):
-        return []
-    inner = cast(dict[object, object], value)
-    return [(inner, key) for key in inner] + [place for key in inner for place in places(inner[key])]
+VALUES = json_values("start", "media", "mark", "dtmf", "stop", "AAAA", "", "inbound", "audio/x-l16", "8000", "-1")
 
 
 @st.composite
@@ -130,18 +114,7 @@ def mutated(draw: st.DrawFn, vendor: str) -> Frame:
     frame = draw(st.sampled_from(valid))
     if isinstance(frame, bytes):
         return frame[: draw(st.integers(0, len(frame)))]
-    message = copy.deepcopy(json.loads(frame))
-    for _ in range(draw(st.integers(1, 3))):
-        where = places(message)
-        if not where:
-            break
-        container, key = draw(st.sampled_from(where))
-        if draw(st.booleans()):
-            container[key] = draw(VALUES)
-        else:
-            container.pop(key, None)
-    text = json.dumps(message)
-    return text[: draw(st.integers(0, len(text)))] if draw(st.integers(0, 9)) == 0 else text
+    return mutated_json(draw, frame, VALUES)
 
 
 def frames_for(vendor: str) -> st.SearchStrategy[list[Frame]]:

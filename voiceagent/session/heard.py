@@ -84,9 +84,9 @@ class SpokenText:
 
 def _heard_of(clause: SpokenClause, seconds: float) -> str:
     """The beginning of one clause, of which so many seconds were played."""
-    words: list[str] = _WORD.findall(clause.text)
     if clause.words:
         return clause.text[: _end_of_timed(clause, seconds)]
+    words: list[str] = _WORD.findall(clause.text)
     weights = [_seconds_of(word) for word in words]
     expected = sum(weights)
     length, played = clause.voiced.before(clause.end - clause.start), clause.voiced.before(seconds)

@@ -69,12 +69,6 @@ class CacheTotals:
     failed: int = 0
     skipped: dict[Skip, int] = field(default_factory=dict)
 
-    @property
-    def hit_share(self) -> float:
-        """Of the requests that might have been answered."""
-        hits = self.exact + self.meant
-        return hits / max(1, hits + self.missed)
-
 
 class CachedLlm:
     """Answers questions that stand alone from what was answered before to the same tenant under the same
