@@ -45,12 +45,12 @@ out/clients/.installed: tests/clients/requirements.txt
 
 # Calls from a real telephone (baresip) through a real Asterisk; skipped, with the reason, where they are not installed.
 test-asterisk: models
-	VOICEAGENT_ASTERISK=1 $(BIN)/pytest -q -s -rs tests/test_asterisk.py $(ARGS)
+	VOICEAGENT_ASTERISK=1 $(BIN)/pytest -q -s -rs tests/channels/telephone/test_asterisk_calls.py $(ARGS)
 
 # Of what decides: ends of turns, barge-in, speculation. Only their own tests, in virtual time: tracing slows the others.
 coverage: models
-	$(BIN)/pytest -n 2 --dist worksteal -q tests/test_session_*.py tests/test_turn_*.py tests/test_conversation.py tests/test_heard.py \
-		tests/test_every_protocol.py tests/test_server_realtime*.py \
+	$(BIN)/pytest -n 2 --dist worksteal -q tests/session tests/turn \
+		tests/integration/test_every_protocol.py tests/channels/realtime/test_server*.py \
 		--cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95
 
 bench: models

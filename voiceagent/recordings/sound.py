@@ -25,7 +25,7 @@ Stereo = npt.NDArray[np.int16]
 """Shape (n, 2): the user's and the agent's samples."""
 
 
-class Sound:
+class SoundFile:
     """An open recording."""
 
     def __init__(self, path: Path) -> None:
