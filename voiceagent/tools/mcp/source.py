@@ -38,8 +38,8 @@ async def need_mcp(where: str) -> None:
 
 
 def _load() -> None:
-    for name in ("mcp_connection", "mcp_tools", "mcp_http"):
-        importlib.import_module(f"voiceagent.tools.{name}")
+    for name in ("connection", "tools", "http"):
+        importlib.import_module(f"voiceagent.tools.mcp.{name}")
 
 
 class McpSource:
