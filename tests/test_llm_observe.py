@@ -25,7 +25,7 @@ from voiceagent.server.admin_settings import AdminSection
 from voiceagent.server.metrics import Metrics
 from voiceagent.settings import ApiKey, LimitSection, Settings
 
-ALERTS = Path(__file__).parent.parent / "docs" / "alerts.yml"
+ALERTS = Path(__file__).parent.parent / "docs" / "guides" / "operator" / "alerts.yml"
 
 
 class Series:
