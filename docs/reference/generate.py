@@ -1,7 +1,7 @@
 """The reference pages, made from the code: a hook of MkDocs, which writes them before each build.
 
-The pages are written beside this file and are not kept in the repository. `python -m docs.reference.generate` writes them
-without building the site.
+The pages are written beside this file and are not kept in the repository. `python -m docs.reference.generate` writes
+them without building the site.
 """
 
 from collections.abc import Iterator

@@ -22,7 +22,7 @@ PLAIN = {
     SecretBytes: "secret text",
     types.NoneType: "none",
 }
-BOUNDS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "min_length": "{} or more of them"}
+BOUNDS = {"gt": "> {}", "ge": "≥ {}", "lt": "< {}", "le": "≤ {}", "min_length": "at least {}"}
 LONGEST = 60
 """Characters of a default that are shown; instructions and lists of words are longer."""
 
@@ -60,9 +60,9 @@ def typed(annotation: object, known: Mapping[type, str] | None = None) -> str:
         return "any value"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return " ".join(filter(None, (typed(arguments[0], known), bounds(arguments[1:]))))
+        return ", ".join(filter(None, (typed(arguments[0], known), bounds(arguments[1:]))))
     if origin is Literal:
-        return ", ".join(f"`{argument}`" for argument in arguments)
+        return ", ".join(f"`{argument}`" if argument != "" else '`""`' for argument in arguments)
     if origin in (Union, types.UnionType):
         chosen = [argument for argument in arguments if argument not in (types.NoneType, UnsetType)]
         words = list(dict.fromkeys(typed(argument, known) for argument in chosen))
@@ -90,7 +90,8 @@ def bounds(constraints: Iterable[object]) -> str:
             continue
         for name, words in BOUNDS.items():
             if name in getattr(type(constraint), "__dataclass_fields__", ()):
-                found.append(words.format(getattr(constraint, name)))
+                given = getattr(constraint, name)
+                found.append("not empty" if (name, given) == ("min_length", 1) else words.format(given))
     return ", ".join(filter(None, found))
 
 

@@ -1,46 +1,30 @@
-"""What each field of a class means: the text that stands below it in its source, as the language servers show it."""
+"""What each field of a class means: the text that stands below it in its source, as editors show it."""
 
 import ast
 import inspect
-import re
+import itertools
 import textwrap
-
-from docs.reference.markdown import docstring
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """The meaning of each field by its name, those of the classes it is made of too. Where nothing stands below a
-    field, the sentences of the class's docstring that name it."""
+    """The meaning of each field by its name, those of the classes that it inherits from too."""
     found: dict[str, str] = {}
     for part in reversed(kind.__mro__):
-        names = [name for name in vars(part).get("__annotations__", ()) if not name.startswith("_")]
-        below = _below(part) if names else {}
-        for name in names:
-            if text := below.get(name) or _sentences(docstring(part), name):
-                found[name] = text
-    for name, field in getattr(kind, "model_fields", {}).items():
-        if field.description:
-            found[name] = field.description
+        if vars(part).get("__annotations__"):
+            found.update(_below(part))
     return found
 
 
 def _below(kind: type) -> dict[str, str]:
-    """The texts below the fields of this class's own body."""
+    """The texts below the fields in this class's own body."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError):  # a class without a source, of a builtin or an extension
+    except (OSError, TypeError):  # an extension's class has no source
         return {}
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
     found = {}
-    for field, text in zip(body, body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-            match text:
-                case ast.Expr(ast.Constant(str(words))):
-                    found[field.target.id] = " ".join(words.split())
+    for field, text in itertools.pairwise(body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(words))):
+                found[name] = " ".join(words.split())
     return found
-
-
-def _sentences(text: str, name: str) -> str:
-    """The sentences that name it."""
-    sentences = re.split(r"(?<=[.:])\s+(?=[A-Z`])", " ".join(text.split()))
-    return " ".join(sentence for sentence in sentences if f"`{name}`" in sentence)

@@ -22,8 +22,9 @@ PREFIX = "voiceagent_"
 INTRODUCTION = """\
 # Metrics
 
-What `/metrics` shows, in Prometheus' text format, generated from the sources. A counter's name ends with `_total`; a histogram has the series
-`_bucket`, `_sum` and `_count`. No label tells of users, sessions or words. Rules for alerts come with the
+What `/metrics` shows, in Prometheus' text format, generated from the sources. A counter's name ends with `_total`; a
+histogram has the series `_bucket`, `_sum` and `_count`. No label tells of users, sessions or words. Rules for alerts
+come with the
 [operator's guide](../guides/operator/index.md#metrics-and-alerts).
 
 """

@@ -15,8 +15,9 @@ OWN = "voiceagent"
 INTRODUCTION = """\
 # Realtime protocol: events
 
-The messages at `/v1/realtime`, generated from the sources. Those of OpenAI's protocol have its field names and types; the `voiceagent.*` ones are
-our own, told to clients that ask for them by `session.update` with `session.voiceagent.events` true (`voiceagent.warning`: to all).
+The messages at `/v1/realtime`, generated from the sources. Those of OpenAI's protocol have its field names and types;
+the `voiceagent.*` ones are our own, told to clients that ask for them by `session.update` with
+`session.voiceagent.events` true (`voiceagent.warning`: to all).
 How clients connect: [OpenAI Realtime](../guides/python/openai-realtime.md).
 
 """

@@ -11,8 +11,8 @@ from docs.reference.meanings import meanings
 INTRODUCTION = """\
 # Sessions: commands and events
 
-A session knows no wire format. A channel gives it commands and is told events, in the order in which things happened; both are frozen dataclasses,
-and these are all there are. Generated from the sources.
+A session knows no wire format. A channel gives it commands and is told events, in the order in which things happened;
+both are frozen dataclasses, and these are all there are. Generated from the sources.
 
 """
 

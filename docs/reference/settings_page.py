@@ -20,9 +20,9 @@ REQUIRED = object()
 INTRODUCTION = """\
 # Settings
 
-Every key of the configuration file, generated from the classes that read it. A key of a table is set in the environment as
-`VOICEAGENT_` with table and key joined by two underscores: `VOICEAGENT_SERVER__PORT=9000`. The environment wins over the file. Unknown
-keys are errors. How the file is used: [configuration](../guides/operator/configuration.md).
+Every key of the configuration file, generated from the classes that read it. A key of a table is set in the environment
+as `VOICEAGENT_` with table and key joined by two underscores: `VOICEAGENT_SERVER__PORT=9000`. The environment wins over
+the file. Unknown keys are errors. How the file is used: [configuration](../guides/operator/configuration.md).
 
 """
 
@@ -72,8 +72,8 @@ def sections() -> Iterator[str]:
     for setting in top:
         if setting.is_stage:
             yield (
-                f"## `{setting.heading('')}`\n\n`engine` names the engine (default: {setting.default}); every other key "
-                "is an option of that engine.\n\n"
+                f"## `{setting.heading('')}`\n\n`engine` names the engine (default: {setting.default}); every other "
+                "key is an option of that engine.\n\n"
             )
             for engine, options in sources.engines(setting.name):
                 yield from _section(options, None, setting.name, 3, f'[{setting.name}] engine = "{engine}"')
@@ -88,7 +88,8 @@ def settings_of(kind: type, example: object = None) -> Iterator[Setting]:
         if example is not None:
             default = getattr(example, name)
         tables = _tables(annotation)
-        yield Setting(name, annotation, constraints, _words(default), default, said.get(name, ""), tables)
+        meaning = said.get(name) or (docstring(tables[0]).split("\n\n")[0] if tables else "")
+        yield Setting(name, annotation, constraints, _words(default), default, meaning, tables)
 
 
 def _fields(kind: type) -> Iterator[tuple[str, object, tuple[object, ...], object]]:
@@ -98,7 +99,7 @@ def _fields(kind: type) -> Iterator[tuple[str, object, tuple[object, ...], objec
             yield name, field.annotation, tuple(field.metadata), _made(field.default, field.default_factory)
         return
     hints = get_type_hints(kind, include_extras=True)
-    for part in dataclasses.fields(kind):
+    for part in dataclasses.fields(kind):  # type: ignore[arg-type]  # _tables finds only dataclasses
         yield part.name, hints[part.name], (), _made(part.default, part.default_factory)
 
 
@@ -139,7 +140,7 @@ def _table(found: list[Setting], titles: dict[type, str]) -> str:
     rows = (
         (
             f"`{setting.name}`",
-            " ".join(filter(None, (typed(setting.annotation, titles), bounds(setting.constraints)))),
+            ", ".join(filter(None, (typed(setting.annotation, titles), bounds(setting.constraints)))),
             setting.default,
             setting.meaning,
         )
@@ -155,3 +156,21 @@ def _tables(annotation: object) -> tuple[type, ...]:
         return (annotation,) if described else ()
     found = [kind for part in get_args(annotation) for kind in _tables(part)]
     return tuple(dict.fromkeys(found))
+
+
+def unexplained() -> Iterator[str]:
+    """The keys whose classes do not say what they mean, each as `Class.key`."""
+    waiting, seen = (
+        [sources.settings(), *(options for stage in sources.STAGES for _, options in sources.engines(stage))],
+        set(),
+    )
+    while waiting:
+        kind = waiting.pop()
+        if kind not in seen:
+            seen.add(kind)
+            for setting in settings_of(kind):
+                if setting.is_stage:
+                    continue
+                waiting.extend(setting.tables)
+                if not setting.meaning:
+                    yield f"{kind.__qualname__}.{setting.name}"

@@ -1,6 +1,8 @@
 """The parts of the project that the reference is generated from: the one place to change when a module moves."""
 
 import argparse
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -66,7 +68,7 @@ def session_commands() -> tuple[type, ...]:
 
 
 def server_events() -> list[type[msgspec.Struct]]:
-    """The messages of the Realtime protocol that the server sends, with a type of their own."""
+    """The messages of the Realtime protocol that the server sends."""
     return list(_tagged(ServerEvent))
 
 
@@ -81,7 +83,15 @@ def client_command_line() -> argparse.ArgumentParser:
 
 
 def _tagged(base: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    """The messages below a base class, in all modules of its package. Those without a type of their own are bases."""
+    package = base.__module__.rpartition(".")[0]
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        importlib.import_module(module.name)
+    yield from _below(base)
+
+
+def _below(base: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
     for kind in base.__subclasses__():
-        if isinstance(kind.__struct_config__.tag, str):
+        if kind.__struct_config__.tag != kind.__name__:
             yield kind
-        yield from _tagged(kind)
+        yield from _below(kind)

@@ -80,31 +80,34 @@ def phrases(language: str | None) -> Phrases:
 
 
 class XiaozhiSection(FleetSection):
-    """`on_wake`: what a wake word brings about; `wake_audio`: whether the two seconds of sound that hold it are heard
-    too. `wake_words` add to those known. `greeting` and `goodbye` None mean the agent's language's own.
-
-    `silence_seconds`: how long nobody speaks before the agent says goodbye and hangs up. `exit_words` said alone end
-    the talk once they are answered.
-
-    `lead_frames`: packets of 60 ms that a device is given ahead of what it plays; `chip_lead_frames` by its chip.
-    `pcm_down`: whether a client that sends plain PCM is sent PCM as well.
-
-    `public_url`: where devices reach this server by HTTP ("" : at the host and port they connected to). Who may come
-    in, firmware and nodes: see FleetSection."""
+    """Devices with xiaozhi-esp32 firmware: how they talk. Who may connect, firmware and nodes: see FleetSection."""
 
     on_wake: Literal["greet", "silent", "text"] = "greet"
+    """What a wake word brings about: a greeting, nothing, or its words as the user's turn."""
     wake_audio: bool = False
+    """Whether the two seconds of sound that hold the wake word are heard too."""
     wake_words: tuple[str, ...] = ()
+    """Wake words beside those known."""
     wake_tail_ms: Milliseconds = 200
+    """Sound after the wake word that still belongs to it."""
     greeting: str | None = None
+    """Said after a wake word; the agent's language's own without one, nothing when empty."""
     goodbye: str | None = None
+    """Said before the agent hangs up; likewise."""
     silence_seconds: Annotated[float, Field(gt=0, le=120)] = 60.0
+    """How long nobody speaks before the agent says goodbye and hangs up."""
     exit_words: tuple[str, ...] = ("goodbye", "bye bye", "bye", "再见", "拜拜", "退出", "退下吧")
+    """Said alone, these end the session once they are answered."""
     lead_frames: Annotated[int, Field(ge=1, le=10)] = 3
+    """Packets of 60 ms that a device is given ahead of what it plays."""
     chip_lead_frames: Mapping[str, Annotated[int, Field(ge=1, le=10)]] = {"esp32c3": 1}
+    """The same by the device's chip."""
     pcm_down: bool = False
+    """Whether a client that sends plain PCM is sent PCM as well."""
     tool_seconds: Seconds = 15.0
+    """How long a device may take for a call of its tools."""
     public_url: DeviceAddress = ""
+    """Where devices reach this server by HTTP; empty: at the host and port they connected to."""
 
     def lead_of(self, chip: str) -> int:
         """Packets of lead for a device with this chip; "" where it is not known."""

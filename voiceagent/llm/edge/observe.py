@@ -106,7 +106,9 @@ class EdgeMetrics:
             "voiceagent_llm_edge_failed", "Callers' requests that no endpoint could answer", value=status.failed
         )
         yield CounterMetricFamily(
-            "voiceagent_llm_edge_hedged", "Callers' requests that got a second, as the first was late", value=status.hedged
+            "voiceagent_llm_edge_hedged",
+            "Callers' requests that got a second one, as the first was late",
+            value=status.hedged,
         )
         yield CounterMetricFamily(
             "voiceagent_llm_edge_resumed", "Answers that broke off and went on elsewhere", value=status.resumed
