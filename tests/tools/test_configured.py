@@ -96,7 +96,7 @@ async def test_two_tools_of_one_name(config: Path) -> None:
 
 
 async def test_the_example_of_the_documentation(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "tools.md").read_text("utf-8")
+    text = (ROOT / "docs" / "guides" / "python" / "tools.md").read_text("utf-8")
     (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "pizzeria.py"
     path.write_text(python, "utf-8")

@@ -15,7 +15,7 @@ app = typer.Typer(help="The recorded talks.", no_args_is_help=True)
 Session = Annotated[
     str, typer.Argument(metavar="SESSION", help="A talk's id, as `voiceagent recordings list` shows it.")
 ]
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="The TOML file whose [recordings] path to use.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help=r"The TOML file whose \[recordings] path to use.")]
 Folder = Annotated[Path | None, typer.Option("--path", help="The folder of recordings itself.")]
 
 

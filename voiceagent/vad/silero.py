@@ -87,8 +87,11 @@ class SileroVad:
 
         model_config = ConfigDict(extra="forbid", frozen=True)
         gate: bool = True
+        """False runs the model on every window."""
         aggressiveness: Annotated[int, Field(ge=0, le=3)] = 2
+        """The gate's (webrtcvad's)."""
         hold_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
+        """How long the gate stays open after the last sign of a voice."""
 
     def __init__(self, options: Options, models: ModelStore) -> None:
         self._options = options
