@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 HERE := $(CURDIR)
 
-.PHONY: install models demo serve assets docs test test-asterisk test-clients test-image coverage lint bench bench-capacity clean lock
+.PHONY: install models demo serve assets docs test test-asterisk test-clients test-image coverage lint bench bench-capacity dist audit clean lock
 
 install: .venv/.installed
 
@@ -72,6 +72,24 @@ bench: models
 
 bench-capacity: models
 	$(BIN)/python -m benchmarks.capacity
+
+# Both wheels into dist/, checked, and the bill of materials of what they run with into out/sbom/.
+dist: out/release/.installed
+	rm -rf dist out/sbom && mkdir -p out/sbom
+	out/release/bin/python -m build --quiet --no-isolation --wheel --outdir dist client
+	out/release/bin/python -m build --quiet --no-isolation --wheel --outdir dist .
+	out/release/bin/twine check --strict dist/*
+	out/release/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file out/sbom/voiceagent.cdx.json requirements.lock
+
+# What is known to be vulnerable among the locked packages; asks the package index about each of them.
+audit: out/release/.installed
+	out/release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+
+out/release/.installed: .github/release.lock
+	$(PYTHON) -m venv out/release
+	out/release/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .github/release.lock
+	touch $@
 
 lock:
 	$(BIN)/python -m pip install --quiet uv
