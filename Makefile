@@ -3,16 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 HERE := $(CURDIR)
 
-.PHONY: install models demo serve assets test test-asterisk test-clients coverage lint bench bench-capacity clean lock
+.PHONY: install develop models demo serve assets test test-asterisk test-clients coverage lint bench bench-capacity clean lock
 
-install: .venv/.installed
+# What a talk on this machine needs; and all that developing and testing needs.
+install:
+	@$(PYTHON) scripts/install.py run
 
-# pip's own hash check makes the lock file binding; the project itself is installed without resolving anything again.
-.venv/.installed: requirements.lock pyproject.toml client/pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e client -e .
-	touch $@
+develop:
+	@$(PYTHON) scripts/install.py dev
 
 models: install
 	$(BIN)/voiceagent models fetch
@@ -23,10 +21,10 @@ demo: models
 serve: models
 	$(BIN)/voiceagent serve $(ARGS)
 
-assets: install
+assets: develop
 	$(BIN)/python -m assets.make
 
-lint: install
+lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -35,7 +33,7 @@ test: lint models
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 # Pipecat's and LiveKit's realtime services, in an environment of their own: too heavy for every run of the tests.
-test-clients: models out/clients/.installed
+test-clients: develop models out/clients/.installed
 	$(BIN)/pytest tests/clients/check_clients.py $(ARGS)
 
 out/clients/.installed: tests/clients/requirements.txt
@@ -44,25 +42,27 @@ out/clients/.installed: tests/clients/requirements.txt
 	touch $@
 
 # Calls from a real telephone (baresip) through a real Asterisk; skipped, with the reason, where they are not installed.
-test-asterisk: models
+test-asterisk: develop models
 	VOICEAGENT_ASTERISK=1 $(BIN)/pytest -q -s -rs tests/test_asterisk.py $(ARGS)
 
 # Of what decides: ends of turns, barge-in, speculation. Only their own tests, in virtual time: tracing slows the others.
-coverage: models
+coverage: develop models
 	$(BIN)/pytest -n 2 --dist worksteal -q tests/test_session_*.py tests/test_turn_*.py tests/test_conversation.py tests/test_heard.py \
 		tests/test_every_protocol.py tests/test_server_realtime*.py \
 		--cov=voiceagent/turn --cov=voiceagent/session --cov-branch --cov-report=term --cov-fail-under=95
 
-bench: models
+bench: develop models
 	$(BIN)/python -m benchmarks
 
-bench-capacity: models
+bench-capacity: develop models
 	$(BIN)/python -m benchmarks.capacity
 
-lock:
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-annotate --no-header --no-emit-package voiceagent-client \
-		--group dev pyproject.toml client/pyproject.toml -o requirements.lock
+# Pins that still fit are kept; `make lock ARGS=--upgrade` takes the newest of everything.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header \
+	--no-emit-package voiceagent $(ARGS)
+lock: develop
+	$(COMPILE) --extra all --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --extra local --extra client --extra eval --group build -c requirements-dev.lock pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache
