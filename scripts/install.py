@@ -8,6 +8,8 @@ environment in years to come. The interpreter's own pip, however old, only insta
 Does nothing, quickly, when the environment is as the lock says. Read by older Pythons, to tell them what is needed.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
@@ -28,7 +30,7 @@ SOURCE_ONLY = ("opuslib",)
 of by a compiler."""
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in LOCKS:
         print(f"usage: {Path(sys.argv[0]).name} {'|'.join(LOCKS)}", file=sys.stderr)
         return 2
@@ -57,8 +59,8 @@ def main(arguments):
     return 0
 
 
-def with_another_python(arguments):
-    """Run this with a Python of the right age, if the machine has one. pyenv's names may lead nowhere: they are tried."""
+def with_another_python(arguments: list[str]) -> int:
+    """This, run by a Python of the right age, if the machine has one. Names may lead nowhere (pyenv's)."""
     for minor in (13, 12, 11, 14):
         found = shutil.which(f"python3.{minor}")
         if found and version_of(found) == f"3.{minor}":
@@ -72,7 +74,7 @@ def with_another_python(arguments):
     return 1
 
 
-def version_of(python):
+def version_of(python: Path | str) -> str | None:
     """An interpreter's version such as "3.12"; None where there is none that runs pip."""
     command = [str(python), "-c", "import pip, sys; print('%d.%d' % sys.version_info[:2])"]
     try:
@@ -81,29 +83,29 @@ def version_of(python):
         return None
 
 
-def digest(kind, version):
+def digest(kind: str, version: str | None) -> str:
     """Changes whenever the environment has to."""
     files = (LOCKS[kind], ROOT / "pyproject.toml", ROOT / "client" / "pyproject.toml")
     return hashlib.sha256(b"\0".join([str(version).encode(), *(file.read_bytes() for file in files)])).hexdigest()
 
 
-def stamp(folder, kind):
+def stamp(folder: Path, kind: str) -> Path:
     return folder / f".installed-{kind}"
 
 
-def is_there(folder, kind, wanted):
+def is_there(folder: Path, kind: str, wanted: str) -> bool:
     try:
         return stamp(folder, kind).read_text("ascii") == wanted
     except OSError:
         return False
 
 
-def blocks(lock):
+def blocks(lock: str) -> list[tuple[str, str]]:
     """A lock's requirements: each name with its lines, the first being the pin and the others its hashes."""
     return [(match[1].lower(), match[0]) for match in re.finditer(r"(?m)^([\w.-]+)==.*(?:\n[ \t].*)*", lock)]
 
 
-def install(python, lock):
+def install(python: Path, lock: str) -> None:
     """`--no-deps`: the lock is complete, and old pips would otherwise look for newer releases of what is in it."""
     first = "\n".join(text for name, text in blocks(lock) if name in FIRST)
     for text in (first, lock):
@@ -114,7 +116,7 @@ def install(python, lock):
     pip(python, "-e", ROOT / "client", "-e", ROOT)
 
 
-def pip(python, *arguments):
+def pip(python: Path, *arguments: object) -> None:
     """`--no-build-isolation`: building would otherwise fetch the newest build tools. Not quiet, since it takes long."""
     options = ("--disable-pip-version-check", "--no-input", "--no-deps", "--no-build-isolation")
     command = [str(python), "-m", "pip", "install", *options, *map(str, arguments)]

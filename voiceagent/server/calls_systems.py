@@ -2,16 +2,22 @@
 
 import secrets
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-import jwt
 from pydantic import JsonValue, SecretStr
 
+from voiceagent import extras
 from voiceagent.protocols.base import HangUp, SendDigits, Transfer
 from voiceagent.server.calls import CurrentCall, Operation, Rest, id_of
 from voiceagent.server.calls_consoles import FreeSwitchControl, ManagerControl, channel_of, dialable
 from voiceagent.server.calls_settings import AsteriskSection, FreeSwitchSection, VonageSection
 from voiceagent.server.control import CallControl, ControlError
+
+if TYPE_CHECKING:
+    import jwt
+else:
+    jwt = extras.optional("jwt", "[telephone.vonage] private_key")
 
 TOKEN_SECONDS = 60
 """How long a token of ours is good for."""

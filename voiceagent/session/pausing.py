@@ -1,12 +1,15 @@
 """Is a silence in a turn a pause, or its end? The rules and the model behind one face, for one talk."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.session.utterance import Utterance, Verdict
 from voiceagent.turn.endpoint import Endpointer
-from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.turn.watch import PauseWatch
+
+if TYPE_CHECKING:  # its package is optional
+    from voiceagent.turn.smart_turn import SmartTurn
 
 PAUSE_MS = 160
 """Silence after which recognition is finished ahead, in case the turn is over: longer than the gaps inside words."""
@@ -17,7 +20,7 @@ UNDECIDED_MS = 800
 class Pausing:
     """Silences are counted in samples at EAR_RATE by the caller."""
 
-    def __init__(self, watch: PauseWatch, model: SmartTurn | None, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, watch: PauseWatch, model: "SmartTurn | None", tasks: asyncio.TaskGroup) -> None:
         self._watch = watch
         self._model = model
         self._tasks = tasks
@@ -67,7 +70,7 @@ class Pausing:
         if utterance.confirmed:
             self._watch.ended(utterance.speech_samples * 1000 / EAR_RATE)
 
-    async def _ask(self, model: SmartTurn, utterance: Utterance) -> None:
+    async def _ask(self, model: "SmartTurn", utterance: Utterance) -> None:
         """Let the model hear the turn: its answer makes the wait shorter or longer."""
         finished = await model.finished(utterance.latest(0))
         if finished is not None and utterance is self._utterance:

@@ -6,13 +6,19 @@ import hmac
 import re
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import jwt
-from jwt.types import Options
 from pydantic import SecretStr
 
+from voiceagent import extras
 from voiceagent.server.doors.telephone_auth import same
+
+if TYPE_CHECKING:
+    import jwt
+    from jwt.types import Options
+else:
+    jwt = extras.optional("jwt", "[telephone.vonage] signature_secret")
 
 TOKEN_SECONDS = 300
 """How old a token of Vonage's may be."""
@@ -30,7 +36,7 @@ COVERED = frozenset(
 )
 """What a signature of Genesys' must cover."""
 NONCE_CHARS = 22
-CHECKED: Options = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
+CHECKED: "Options" = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
 """Of a token. We look at the time ourselves: clocks differ."""
 
 _NAMES = r'"[^"\\]{1,100}"(?: "[^"\\]{1,100}"){0,20}'

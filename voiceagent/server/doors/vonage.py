@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from voiceagent import extras
 from voiceagent.protocols.telephone_call import parameters_of
 from voiceagent.protocols.telephone_peer import PeerCall
 from voiceagent.protocols.vonage import VonagePeer
@@ -27,6 +28,8 @@ TOLD = {"from": "from", "to": "to", "uuid": "call_uuid", "conversation_uuid": "c
 def door(host: Host) -> Door:
     settings: TelephoneSection = host.settings.telephone
     section = settings.vonage
+    if section.signature_secret or section.private_key:
+        extras.need("jwt", "[telephone.vonage] signature_secret or private_key")
 
     def identify(connection: HTTPConnection, body: bytes = b"") -> Guest:
         authorization = connection.headers.get("authorization", "")
