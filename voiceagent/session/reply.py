@@ -23,7 +23,7 @@ from voiceagent.session.events import (
 )
 from voiceagent.session.heard import SpokenText
 from voiceagent.session.items import FunctionCall, Item
-from voiceagent.session.making import Maker, Sound, Step
+from voiceagent.session.making import LeftOut, Maker, Sound, Step
 from voiceagent.session.phrases import Phrase
 from voiceagent.session.plan import ReplyHost, ReplyPlan
 from voiceagent.session.sending import Sender
@@ -194,6 +194,8 @@ class Reply:
                     self._sender.begin(step)
                 case Sound():
                     await self._sender.send(step.pcm)
+                case LeftOut():
+                    self._sender.leave_out()
                 case ToolCall():
                     self._called.append(step)
                 case Completed():
@@ -201,6 +203,7 @@ class Reply:
                     return
                 case EngineError():
                     if self.plan.modality == "audio":
+                        self._sender.leave_out()
                         await self._sender.phrase(self._apology)
                     self._finish(step)
                     return

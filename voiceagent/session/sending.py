@@ -74,6 +74,10 @@ class Sender:
             text, self._unsaid = self._unsaid, ""
             self._host.emit(ReplyText(self._plan.reply_id, self._plan.item_id, text))
 
+    def leave_out(self) -> None:
+        """The text that was to be told with its audio has none."""
+        self._unsaid = ""
+
     # -- the pace ---------------------------------------------------------------------------------------------------
 
     @property

@@ -9,9 +9,9 @@ _LONGEST = 200
 class Enclosures:
     """Where a stream of Markdown stands.
 
-    Three or more backticks open fenced code, at the head of a line or behind a text on it; three or more tildes only at the
-    head. It is closed by as many of the same at the head of a line, or on the line it was opened on. A code block that is
-    never closed goes on to the end of the text.
+    Three or more backticks open fenced code, at the head of a line or behind a text on it; three or more tildes only at
+    the head. It is closed by as many of the same at the head of a line, or on the line it was opened on. A code block
+    that is never closed goes on to the end of the text.
     """
 
     def __init__(self) -> None:

@@ -53,6 +53,17 @@ class SherpaTts:
     def sample_rate(self) -> int:
         return int(self._engine.sample_rate) if self._engine is not None else 0
 
+    @property
+    def languages(self) -> frozenset[str]:
+        return self._voice.languages if self._voice is not None else frozenset()
+
+    @property
+    def voices(self) -> list[str]:
+        return self._voice.speakers if self._voice is not None else []
+
+    def has_voice(self, voice: str) -> bool:
+        return self._speaker(requested(voice) or self._options.voice) is not None
+
     async def open(self) -> None:
         self._threads = await start_pool(self._options.workers, "sherpa-tts")
         try:

@@ -4,6 +4,7 @@ sherpa-onnx ends the whole process when a model is not what it was told, so noth
 is a ConfigError. From 2.0 on it reads text by a lexicon only, since espeak's licence did not fit its own.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import sherpa_onnx
 
 from voiceagent.errors import ConfigError
 from voiceagent.models import onnx_metadata
+from voiceagent.tts.languages import NAMES, is_language
 
 Family = Literal["vits", "matcha", "kokoro", "kitten"]
 
@@ -39,6 +41,14 @@ class Voice:
         """The speakers' names in the order of their numbers, if the model tells them."""
         names = self.metadata.get("speaker_names", "")
         return [name.strip() for name in names.split(",")] if names else []
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """What it speaks, by ISO 639; empty where the model does not tell, or in words that are not known."""
+        told = [name.strip().lower() for name in re.split(r"[,;+/ ]+", self.metadata.get("language", "")) if name]
+        by_name = {name.lower(): code for code, name in NAMES.items()} | {"mandarin": "zh", "cmn": "zh"}
+        codes = {by_name.get(name) or (name.split("-")[0] if is_language(name) else "") for name in told}
+        return frozenset() if "" in codes else frozenset(codes)
 
 
 def detect(folder: Path) -> Voice:

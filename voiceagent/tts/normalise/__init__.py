@@ -1,9 +1,7 @@
 """Text normalisation: numbers, times, amounts, addresses and formulas put into the words that are said for them.
 
-Written here, since nothing kept well reads more than two thirds of our table (python -m benchmarks.normalise): of English
-and Chinese WeTextProcessing has 41 % and 65 % at 46 and 8 ms a clause, NeMo's 54 ms and 430 MB; both need pynini, a
-compiled library of 150 MB without wheels for macOS or Windows. num2words is LGPL and, as cn2an, does not see what kind a
-number is.
+Our own: the best library (WeTextProcessing; wetext without pynini) reads 42 % of the English and 65 % of the Chinese
+table (python -m benchmarks.normalise) at 7 to 46 ms a clause; pynini has no wheels for macOS or Windows and 150 MB.
 """
 
 from voiceagent.tts.normalise.chinese.rules import chinese
@@ -20,16 +18,13 @@ CONTEXT_CHARS = 80
 def normalise(text: str, language: str | None = None, before: str = "") -> Spoken:
     """How a clause without markup is said.
 
-    `language` is a tag such as "en" or "zh-CN", None where it is not known; the text itself decides where it is written in
-    another script. Text of a language without rules comes back as it is: its voice reads figures in its own way.
+    `language` is a tag such as "en" or "zh-CN", None where it is not known; the text itself decides where it is written
+    in another script. Text of a language without rules comes back as it is: its voice reads figures in its own way.
     `before` is what was written before it. Time is linear in the text, a fraction of a millisecond for a sentence.
     """
-    match rules_of(text, language):
-        case "en":
-            read = english
-        case "zh":
-            read = chinese
-        case None:
-            return Spoken(text, text)
+    rules = rules_of(text, language)
+    if rules is None:
+        return Spoken(text, text)
     context = f"{before[-CONTEXT_CHARS:].rstrip()} " if before.strip() else ""
+    read = english if rules == "en" else chinese
     return read(context + text, len(context))

@@ -140,5 +140,7 @@ def formula_rule(words: FormulaWords, say: Callable[[str], str]) -> Rule:
 
 def bare_rule(words: FormulaWords, say: Callable[[str], str]) -> Rule:
     """A command without marks around it: \\frac{1}{2}."""
-    pattern = re.compile(r"\\(?:[dt]?frac|sqrt)(?:\[[^\]]*\])?(?:\{[^{}]*\}){1,2}|\\(?:times|cdot|pm|leq?|geq?|neq?|approx|pi|alpha|beta)\b")
+    pattern = re.compile(
+        r"\\(?:[dt]?frac|sqrt)(?:\[[^\]]*\])?(?:\{[^{}]*\}){1,2}|\\(?:times|cdot|pm|leq?|geq?|neq?|approx|pi|alpha|beta)\b"
+    )
     return Rule(pattern, lambda found: say(_Reader(found[0], words).read()), "\\")

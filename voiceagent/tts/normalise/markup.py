@@ -12,7 +12,10 @@ _KNOWN = (
     "|strong|sub|summary|sup|svg|table|tbody|td|tfoot|th|thead|time|token|tr|tt|u|ul|var|video|voice|w|wbr"
 )
 _ATTRIBUTE = r"\s+[A-Za-z_:][\w:.-]*\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+)"
-_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<!\[CDATA\[|\]\]>|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<\?[^<>]*\?>|<!DOCTYPE[^<>]*>", re.S | re.I)
+_HIDDEN = re.compile(
+    r"<!--.*?(?:-->|\Z)|<!\[CDATA\[|\]\]>|<(script|style)\b[^<>]*>.*?(?:</\1\s*>|\Z)|<\?[^<>]*\?>|<!DOCTYPE[^<>]*>",
+    re.S | re.I,
+)
 _TAG = re.compile(
     rf"</[A-Za-z][\w:.-]*\s*>"  # any closing tag
     rf"|<[A-Za-z][\w:.-]*(?:{_ATTRIBUTE})*\s*/>"  # any empty one
@@ -22,11 +25,10 @@ _TAG = re.compile(
 )
 _PAIR = re.compile(r"<([A-Za-z][\w:.-]*)\s*>(?=.*?</\1\s*>)", re.S)
 _GROWING = re.compile(
-    rf"<[/!?]?[A-Za-z][\w:.-]*(?:{_ATTRIBUTE})*(?:\s+[\w:.-]*(?:\s*=\s*(?:\"[^\"]*|'[^']*|[^\s\"'<>]*)?)?)?\s*/?|<!--.*", re.S
+    rf"<[/!?]?[A-Za-z][\w:.-]*(?:{_ATTRIBUTE})*(?:\s+[\w:.-]*(?:\s*=\s*(?:\"[^\"]*|'[^']*|[^\s\"'<>]*)?)?)?\s*/?|<!--.*",
+    re.S,
 )
-_KEPT = re.compile(
-    rf"{FORMULA.pattern}|{EMAIL}|(?<![\w@])@[A-Za-z0-9]\w*_\w*|(?<![\w#])#[A-Za-z]\w*_\w*", re.S | re.A
-)
+_KEPT = re.compile(rf"{FORMULA.pattern}|{EMAIL}|(?<![\w@])@[A-Za-z0-9]\w*_\w*|(?<![\w#])#[A-Za-z]\w*_\w*", re.S | re.A)
 _SLOTS = 0xE000
 _MOST_SLOTS = 1000
 _SLOT = re.compile("[\ue000-\ue3e7]")

@@ -43,7 +43,7 @@ class Rule:
 Say = Callable[[Match], str | None]
 
 
-def rule(pattern: str, needs: str = "0", flags: re.RegexFlag = re.RegexFlag(0)) -> Callable[[Say], Rule]:
+def rule(pattern: str, needs: str = "0", flags: re.RegexFlag = re.NOFLAG) -> Callable[[Say], Rule]:
     """Makes a function a rule."""
 
     def make(say: Say) -> Rule:

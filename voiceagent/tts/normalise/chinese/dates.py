@@ -26,12 +26,16 @@ def year(written: str) -> str:
 def _date(in_year: str | None, month: str, day: str) -> str | None:
     if not (1 <= int(month) <= 12 and 1 <= int(day) <= 31):
         return None
-    return f"{year(in_year)}年" * bool(in_year) + f"{cardinal(int(month))}月{cardinal(int(day))}日" if in_year else (
-        f"{cardinal(int(month))}月{cardinal(int(day))}日"
+    return (
+        f"{year(in_year)}年" * bool(in_year) + f"{cardinal(int(month))}月{cardinal(int(day))}日"
+        if in_year
+        else (f"{cardinal(int(month))}月{cardinal(int(day))}日")
     )
 
 
-@rule(rf"{_START}((?:1[0-9]|20|21)\d\d)([-/.])(\d{{1,2}})\2(\d{{1,2}})(?:[T ]([01]\d|2[0-4]):([0-5]\d)(?::\d\d)?Z?)?{_END}")
+@rule(
+    rf"{_START}((?:1[0-9]|20|21)\d\d)([-/.])(\d{{1,2}})\2(\d{{1,2}})(?:[T ]([01]\d|2[0-4]):([0-5]\d)(?::\d\d)?Z?)?{_END}"
+)
 def _iso(found: Match) -> str | None:
     said = _date(found[1], found[3], found[4])
     if said is None or not found[5]:
@@ -51,12 +55,15 @@ def _short(found: Match) -> str | None:
     """12/25, where a fraction is not likely."""
     month, day = int(found[1]), int(found[2])
     cued = re.search("(?:在|于|到|至|从|自|截止|截至|日期[:：是为]?)$", found.string[: found.start()])
-    if not cued and (month < day and day <= 12 or day in (16, 20)):
+    if not cued and ((month < day and day <= 12) or day in (16, 20)):
         return None
     return _date(None, found[1], found[2])
 
 
-@rule(r"(?<![\d.])(\d{4}|\d{2})(?:(?:年)?\s?(?:-|–|—|~|～|到|至)\s?(\d{4}|\d{2}))?年(?!前|后|内|间|来|以|的时间|期|级|龄|薪|终|利|假|多|租)", "年")
+@rule(
+    r"(?<![\d.])(\d{4}|\d{2})(?:(?:年)?\s?(?:-|–|—|~|～|到|至)\s?(\d{4}|\d{2}))?年(?!前|后|内|间|来|以|的时间|期|级|龄|薪|终|利|假|多|租)",
+    "年",
+)
 def _year(found: Match) -> str | None:
     """Four figures name a year; two do where they begin with a nought or are late in the century."""
     first, last = found[1], found[2]

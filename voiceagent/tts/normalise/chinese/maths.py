@@ -18,7 +18,16 @@ FORMULA_WORDS = FormulaWords(
     square="{a}的平方",
     cube="{a}的立方",
     index="{a}{b}",
-    names={"sum": "求和", "prod": "求积", "int": "积分", "partial": "偏", "lim": "极限", "pi": "派", "alpha": "阿尔法", "beta": "贝塔"},
+    names={
+        "sum": "求和",
+        "prod": "求积",
+        "int": "积分",
+        "partial": "偏",
+        "lim": "极限",
+        "pi": "派",
+        "alpha": "阿尔法",
+        "beta": "贝塔",
+    },
 )
 _SIGNS = {
     "+": "加", "-": "减", "−": "减", "*": "乘", "×": "乘", "·": "乘", "÷": "除以", "/": "除以", "=": "等于", "==": "等于",
@@ -28,7 +37,17 @@ _SIGNS = {
     "←": "来自", "∈": "属于", "∉": "不属于", "∪": "并", "∩": "交", "⊂": "包含于", "∝": "正比于",
 }  # fmt: skip
 _POINTS = "≠≥⩾≤⩽≫≪≈≅≡→⟶➜⇒↔⇔←∈∉∪∩⊂∝÷×"
-_NAMES = {"∞": "无穷大", "π": "派", "√": "根号", "∛": "立方根", "∑": "求和", "Δ": "德尔塔", "№": "第", "°": "度", "§": "第"}
+_NAMES = {
+    "∞": "无穷大",
+    "π": "派",
+    "√": "根号",
+    "∛": "立方根",
+    "∑": "求和",
+    "Δ": "德尔塔",
+    "№": "第",
+    "°": "度",
+    "§": "第",
+}
 _VULGAR = "".join(VULGAR)
 _START = r"(?<![A-Za-z0-9.,])"
 _END = r"(?![A-Za-z0-9]|[.,:：]\d)"
@@ -61,7 +80,9 @@ def _score(found: Match) -> str | None:
     return f"{cardinal(int(found[1]))}比{cardinal(int(found[2]))}" if is_ratio(found) else None
 
 
-@rule(rf"{_START}([-−]?{NUMBER})(?:[eE]([-+−]?\d+)|\s?[×x*·]\s?10(?:\^|\*\*)?\{{?([-+−]?\d+|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)\}}?)(?![A-Za-z0-9])")
+@rule(
+    rf"{_START}([-−]?{NUMBER})(?:[eE]([-+−]?\d+)|\s?[×x*·]\s?10(?:\^|\*\*)?\{{?([-+−]?\d+|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)\}}?)(?![A-Za-z0-9])"
+)
 def _scientific(found: Match) -> str | None:
     exponent = (found[2] or found[3]).translate(SUPERSCRIPTS)
     if found[3] and found[3].isdecimal() and "^" not in found[0] and "**" not in found[0] and found[3] == exponent:
@@ -69,7 +90,10 @@ def _scientific(found: Match) -> str | None:
     return f"{say(read(found[1]))}乘以十的{say(read(exponent))}次方"
 
 
-@rule(rf"{_START}({NUMBER}|[A-Za-z]{{1,2}}|\))(?:\s?(?:\*\*|\^)\s?[\{{(]?([-−+]?(?:\d+(?:\.\d+)?|[A-Za-z]))[\}})]?|([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+))(?![A-Za-z0-9])", "*^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ")
+@rule(
+    rf"{_START}({NUMBER}|[A-Za-z]{{1,2}}|\))(?:\s?(?:\*\*|\^)\s?[\{{(]?([-−+]?(?:\d+(?:\.\d+)?|[A-Za-z]))[\}})]?|([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+))(?![A-Za-z0-9])",
+    "*^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ",
+)
 def _power(found: Match) -> str:
     base = say(read(found[1])) if found[1][0].isdecimal() or found[1][0] == "." else found[1]
     exponent = found[2] or found[3].translate(SUPERSCRIPTS).replace("ⁿ", "n")
@@ -132,16 +156,20 @@ def _numbered(found: Match) -> str:
     return f"第{cardinal(int(found[1]))}"
 
 
-@rule(rf"{_START}({NUMBER})\s?(万亿|百万|千万|[万亿])?(余|多|来|几)?(?:{_TO}({NUMBER})\s?(万亿|百万|千万|[万亿])?(余|多|来|几)?)?\s?({MEASURES})")
+@rule(
+    rf"{_START}({NUMBER})\s?(万亿|百万|千万|[万亿])?(余|多|来|几)?(?:{_TO}({NUMBER})\s?(万亿|百万|千万|[万亿])?(余|多|来|几)?)?\s?({MEASURES})"
+)
 def _counted(found: Match) -> str | None:
     first, scale, more, second, second_scale, second_more, measure = found.groups()
     text = found.string
     before = text[: found.start()]
     if more == "几" and first.endswith("0"):
         return f"{cardinal(int(first))}几{measure}"
-    if measure == "层" and before.endswith(("在", "住", "到")) or measure == "分钱":
+    if (measure == "层" and before.endswith(("在", "住", "到"))) or measure == "分钱":
         return f"{say(read(first))}{measure}"
-    head = (count(read(first)) if not before.endswith(("第", "负")) else say(read(first))) + (scale or "") + (more or "")
+    head = (
+        (count(read(first)) if not before.endswith(("第", "负")) else say(read(first))) + (scale or "") + (more or "")
+    )
     if not second:
         return head + measure
     return f"{head}到{count(read(second))}{second_scale or ''}{second_more or ''}{measure}"
@@ -165,12 +193,20 @@ def _numbered_place(found: Match) -> str:
     return cardinal(int(found[1])) if len(found[1]) < 3 else flat_digits(found[1], one="幺")
 
 
-@rule(r"(?<![A-Za-z])([IVXLC]{1,7})(?=[章节卷部编条款篇世期代级型])|(?<=第)([IVXLC]{1,7})|([\u2160-\u2188]+)", "IVXLC" + "".join(map(chr, range(0x2160, 0x2189))))
+@rule(
+    r"(?<![A-Za-z])([IVXLC]{1,7})(?=[章节卷部编条款篇世期代级型])|(?<=第)([IVXLC]{1,7})|([\u2160-\u2188]+)",
+    "IVXLC" + "".join(map(chr, range(0x2160, 0x2189))),
+)
 def _roman(found: Match) -> str | None:
     value = roman(unicodedata.normalize("NFKC", found[0]).upper())
     if value is None or (found[1] == "C"):
         return None
     return cardinal(value)
+
+
+@rule("[①-⑳⑴-⒇⒈-⒛]", "".join(map(chr, range(0x2460, 0x249C))))
+def _circled(found: Match) -> str:
+    return cardinal(int(unicodedata.numeric(found[0])))
 
 
 @rule(rf"{NUMBER}|\d+")
@@ -198,4 +234,4 @@ FRACTIONS: list[Rule] = [_vulgar, _fraction, _ratio, _score]
 POWERS: list[Rule] = [_scientific, _power]
 SOFTWARE: list[Rule] = [_software, _version]
 COUNTS: list[Rule] = [_roman, _ordinal, _numbered, _counted, _scaled, _numbered_place]
-PLAIN: list[Rule] = [_range, _subscript, _operator, _unary, _sign, _symbol, _number]
+PLAIN: list[Rule] = [_range, _subscript, _operator, _unary, _sign, _symbol, _circled, _number]

@@ -24,10 +24,23 @@ UNITS = {
     "KB": "KB", "MB": "MB", "GB": "GB", "TB": "TB", "Mbps": "兆比特每秒", "Gbps": "吉比特每秒", "mmHg": "毫米汞柱", "mol": "摩尔",
     "bpm": "次每分钟", "ppm": "百万分之一",
 }  # fmt: skip
-_PER = {"h": "小时", "s": "秒", "min": "分钟", "d": "天", "天": "天", "小时": "小时", "月": "月", "年": "年", "人": "人", "斤": "斤"}
+_PER = {
+    "h": "小时",
+    "s": "秒",
+    "min": "分钟",
+    "d": "天",
+    "天": "天",
+    "小时": "小时",
+    "月": "月",
+    "年": "年",
+    "人": "人",
+    "斤": "斤",
+}
 _SPACED = frozenset("A N J V W t".split())
 """With a space before them they may be names."""
-_PLURAL = re.compile("元|块|角|毛|美元|欧元|英镑|港元|米|公里|千米|千克|公斤|克|升|吨|小时|分钟|秒|度|英里|英尺|磅|平方|立方")
+_PLURAL = re.compile(
+    "元|块|角|毛|美元|欧元|英镑|港元|米|公里|千米|千克|公斤|克|升|吨|小时|分钟|秒|度|英里|英尺|磅|平方|立方"
+)
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _SIGN = "|".join(re.escape(sign) for sign in sorted(_CURRENCIES, key=len, reverse=True))
 _TO = r"\s?(?:-|–|—|－|~|～|到|至)\s?"
@@ -42,7 +55,9 @@ def _quantity(number: Number, scale: str | None, unit: str) -> str:
     return words + (scale or "") + unit
 
 
-@rule(rf"{_START}([-−]\s?)?({_SIGN})\s?([-−]?{NUMBER})\s?{_SCALE}(?:{_TO}(?:\2)?\s?({NUMBER})\s?{_SCALE})?(?:元|块)?(?:\s?/\s?(天|小时|月|年|人|斤|[hd]))?")
+@rule(
+    rf"{_START}([-−]\s?)?({_SIGN})\s?([-−]?{NUMBER})\s?{_SCALE}(?:{_TO}(?:\2)?\s?({NUMBER})\s?{_SCALE})?(?:元|块)?(?:\s?/\s?(天|小时|月|年|人|斤|[hd]))?"
+)
 def _sign_first(found: Match) -> str | None:
     sign, name, first, scale, second, second_scale, per = found.groups()
     number = read(first)
@@ -59,14 +74,20 @@ def _sign_last(found: Match) -> str:
     return _quantity(read(found[1]), found[2], _CURRENCIES[found[3]])
 
 
-@rule(rf"{_START}([-−+]?)({NUMBER})(万|亿)?(元|块钱?|美元|欧元|英镑)/(天|小时|月|年|人|斤|公斤|千克|个|件|次|晚|克|平米|吨|升|张|份|盒|瓶|kg|h|m²|㎡)", "/")
+@rule(
+    rf"{_START}([-−+]?)({NUMBER})(万|亿)?(元|块钱?|美元|欧元|英镑)/(天|小时|月|年|人|斤|公斤|千克|个|件|次|晚|克|平米|吨|升|张|份|盒|瓶|kg|h|m²|㎡)",
+    "/",
+)
 def _price(found: Match) -> str:
     number = read(found[1] + found[2])
     unit = UNITS.get(found[5], found[5]).replace("m²", "平方米")
     return f"每{unit}{_quantity(number, found[3], found[4])}"
 
 
-@rule(rf"{_START}(?<![A-Za-z0-9)%][-−])([-−+±~～≈约]?)\s?({NUMBER})\s?([%％‰])?(?:{_TO}([-−]?{NUMBER}))?\s?([%％‰])", "%％‰")
+@rule(
+    rf"{_START}(?<![A-Za-z0-9)%][-−])([-−+±~～≈约]?)\s?({NUMBER})\s?([%％‰])?(?:{_TO}([-−]?{NUMBER}))?\s?([%％‰])",
+    "%％‰",
+)
 def _percent(found: Match) -> str:
     sign, first, _, second, mark = found.groups()
     part = "千分之" if mark == "‰" else "百分之"
@@ -102,7 +123,11 @@ def _unit(found: Match) -> str | None:
         lead = "零下" if "氏度" in unit or (unit == "度" and _COLD.search(found.string[: found.start()])) else "负"
         if lead == "零下" and found.string[: found.start()].endswith("零下"):
             lead = ""
-    value = f"{say(number)}{scale or ''}到{_quantity(read(second), None, unit)}" if second else _quantity(number, scale, unit)
+    value = (
+        f"{say(number)}{scale or ''}到{_quantity(read(second), None, unit)}"
+        if second
+        else _quantity(number, scale, unit)
+    )
     if below:
         divisor = _PER.get(below) or UNITS.get(below)
         if divisor is None:
@@ -120,4 +145,3 @@ def _size(found: Match) -> str:
 
 
 MEASURES: list[Rule] = [_price, _sign_first, _sign_last, _percent, _size, _unit]
-

@@ -35,7 +35,7 @@ def _code(found: Match) -> str | None:
 
 
 @rule(
-    r"(?<![\w.@#/-])(?=[A-Za-z]{0,6}[ -]?\d|\d)(?:[A-Z0-9]{1,4} [0-9][A-Z]{2}|[A-Za-z0-9]+(?:[-/.][A-Za-z0-9]+)*)(?![\w@])"
+    r"(?<![\w.@/-])#?(?=[A-Za-z]{0,6}[ -]?\d|\d)(?:[A-Z0-9]{1,4} [0-9][A-Z]{2}|[A-Za-z0-9]+(?:[-/.][A-Za-z0-9]+)*)(?![\w@])"
 )
 def _mixed_code(found: Match) -> str | None:
     """Letters and digits after a word such as "reference"."""
@@ -93,7 +93,9 @@ def _zero_groups(found: Match) -> str:
     return digits(found[0])
 
 
-@rule(r"(?<![A-Za-z0-9_.@#])(?:\d+(?:st|nd|rd|th|[A-Za-z])|[A-Za-z]+-?\d|\d+-[A-Za-z])[A-Za-z0-9]*(?:-[A-Za-z0-9]+)*(?![A-Za-z0-9_])")
+@rule(
+    r"(?<![A-Za-z0-9_.@#])(?:\d+(?:st|nd|rd|th|[A-Za-z])|[A-Za-z]+-?\d|\d+-[A-Za-z])[A-Za-z0-9]*(?:-[A-Za-z0-9]+)*(?![A-Za-z0-9_])"
+)
 def _name(found: Match) -> str | None:
     """A name with figures: MP3, COVID-19, X7K9, 221B, 3-year-old, mid-2020."""
     written = found[0]
@@ -108,6 +110,8 @@ def _name(found: Match) -> str | None:
             said.append(" ".join(run.upper()) if spell or len(run) == 1 else run)
         elif spell or run[0] == "0" or len(run) > 4:
             said.append(flat_digits(run))
+        elif len(run) == 4 and runs[-1] in ("p", "i"):
+            said.append(by_hundreds(int(run)))  # 1080p
         elif len(run) == 4:
             number = int(run)
             as_year = runs[0][:1].islower() and 1100 <= number <= 2099
@@ -117,12 +121,26 @@ def _name(found: Match) -> str | None:
     return " ".join(said)
 
 
+@rule(
+    r"(?<![\w:-])(?=[0-9:-]*[A-Fa-f])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?![\w:-])|(?<!\w)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?!\w)"
+)
+def _hexadecimal(found: Match) -> str:
+    return digits(found[0])
+
+
+@rule(r"(?<=\d )(?:x|ext\.?|extn\.?)\s?(\d{1,5})(?![\w])", "x")
+def _extension(found: Match) -> str | None:
+    return f"extension {flat_digits(found[1])}" if len(re.findall(r"\d", cues.tail(found))) > 6 else None
+
+
 @rule(r"(?<![\w.,])(\d+)-on-(\d+)(?![\w])")
 def _on(found: Match) -> str:
     return f"{cardinal(int(found[1]))}-on-{cardinal(int(found[2]))}"
 
 
 CODES: list[Rule] = [
+    _hexadecimal,
+    _extension,
     Rule(VANITY, _vanity),
     Rule(TELEPHONE, _telephone),
     Rule(LONG_GROUPS, lambda found: digits(found[0])),

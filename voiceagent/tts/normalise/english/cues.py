@@ -23,7 +23,9 @@ _CONNECT = (
 )
 _CODE = re.compile(rf"(?<![A-Za-z])(?:{_CODE_WORDS})(?![A-Za-z]){_CONNECT}$", re.I)
 _SURE = re.compile(r"(?:\b(?:is|was|are|number|no\.?|in|id|pin|zip|otp|passcode|password)|[:=#])[\s\"'“(]*$", re.I)
-_PHONE = re.compile(rf"(?<![A-Za-z])(?:{_PHONE_WORDS})(?![A-Za-z]){_CONNECT}(?:\d{{3}}\s*(?:,|or|and|,\s*or)\s*)*$", re.I)
+_PHONE = re.compile(
+    rf"(?<![A-Za-z])(?:{_PHONE_WORDS})(?![A-Za-z]){_CONNECT}(?:\d{{3}}\s*(?:,|or|and|,\s*or)\s*)*$", re.I
+)
 _PHONE_NUMBER = re.compile(rf"\b(?:number|contact)(?![A-Za-z]){_CONNECT}$", re.I)
 _EMERGENCY = re.compile(
     r"\b(?:police|ambulance|fire (?:brigade|department|service)|emergency(?: (?:number|services?|line))?)\b"

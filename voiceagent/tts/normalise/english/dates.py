@@ -6,9 +6,7 @@ from voiceagent.tts.normalise.english import cues
 from voiceagent.tts.normalise.english.numbers import cardinal, ordinal, plural_year, year
 from voiceagent.tts.normalise.spans import Match, Rule, rule
 
-MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+MONTHS = ("January February March April May June July August September October November December").split()
 _BY_NAME = {name[:3].lower(): name for name in MONTHS}
 _MONTH = (
     r"(January|February|March|April|May|June|July|August|September|October|November|December"
@@ -32,7 +30,9 @@ def _date(month: int, day: int, in_year: int | None) -> str | None:
     return f"{MONTHS[month - 1]} {ordinal(day)}" + (f", {year(in_year)}" if in_year is not None else "")
 
 
-@rule(rf"{_FREE}{_YEAR}([-/.])(\d{{1,2}})\2(\d{{1,2}})(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?)?(?![\w]|[,:/]\d|[.-]\d)")
+@rule(
+    rf"{_FREE}{_YEAR}([-/.])(\d{{1,2}})\2(\d{{1,2}})(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?)?(?![\w]|[,:/]\d|[.-]\d)"
+)
 def _iso(found: Match) -> str | None:
     said = _date(int(found[3]), int(found[4]), int(found[1]))
     if said is None or not found[5]:
@@ -91,14 +91,28 @@ def _month_day(found: Match) -> str:
     return said + (f", {year(int(found[5]))}" if found[5] else "")
 
 
+@rule(
+    r"\b(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\.?\s?[-–—]\s?(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)\.?(?![A-Za-z])",
+    "-–—",
+)
+def _weekdays(found: Match) -> str:
+    return f"{_weekday(found[1])} to {_weekday(found[2])}"
+
+
 def _weekday(written: str) -> str:
     names = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
     return next(name for name in names if name.startswith(written[:3]))
 
 
-@rule(rf"{_FREE}{_DAY}(?:st|nd|rd|th)?(?:{_DASH}{_DAY}(?:st|nd|rd|th)?)?[ -](?:of )?{_MONTH}(?:,?[ -]{_YEAR})?(?![A-Za-z0-9])")
+@rule(
+    rf"{_FREE}{_DAY}(?:st|nd|rd|th)?(?:{_DASH}{_DAY}(?:st|nd|rd|th)?)?[ -](?:of )?{_MONTH}(?:,?[ -]{_YEAR})?(?![A-Za-z0-9])"
+)
 def _day_month(found: Match) -> str | None:
-    if found[0][-3:].lower() == "may" and " of" not in found[0] and not re.search(r"\d\s?(?:st|nd|rd|th)?\s?May$", found[0]):
+    if (
+        found[0][-3:].lower() == "may"
+        and " of" not in found[0]
+        and not re.search(r"\d\s?(?:st|nd|rd|th)?\s?May$", found[0])
+    ):
         return None
     month = _month(found[3])
     of = "of " if " of " in found[0] else ""
@@ -116,7 +130,9 @@ def _month_in_year(found: Match) -> str:
 
 _HALF = r"(?:\s?([AaPp])\.?\s?[Mm](?![A-Za-z])(?:\.(?!\s*$|\s+[A-Z]))?)"
 _CLOCK = r"([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?"
-_ZONES = r"(?:\s?(UTC|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT|CET|CEST|BST|JST|IST|ET|PT)\b(?:([+-])(\d{1,2})(?::?(\d\d))?)?)?"
+_ZONES = (
+    r"(?:\s?(UTC|GMT|EST|EDT|CST|CDT|MST|MDT|PST|PDT|CET|CEST|BST|JST|IST|ET|PT)\b(?:([+-])(\d{1,2})(?::?(\d\d))?)?)?"
+)
 _RATIO_CUE = re.compile(
     r"\b(?:ratio|aspect|scale|odds|score|scored|won|lost|beat|beaten|win|lead|leads|leading|draw|drew|ended|finished"
     r"|mix(?:ed)?|proportions?|defeat|victory)\b[^.!?]{0,25}$",
@@ -139,9 +155,13 @@ def clock(hour: int, minute: int, *, half: str = "") -> str:
 
 
 def is_ratio(found: Match) -> bool:
-    return _RATIO_CUE.search(cues.tail(found)) is not None or re.match(
-        r"\s(?:ratio|aspect|scale|odds|win|loss|defeat|victory|lead|mix|draw|score)\b", found.string[found.end() :]
-    ) is not None
+    return (
+        _RATIO_CUE.search(cues.tail(found)) is not None
+        or re.match(
+            r"\s(?:ratio|aspect|scale|odds|win|loss|defeat|victory|lead|mix|draw|score)\b", found.string[found.end() :]
+        )
+        is not None
+    )
 
 
 @rule(rf"{_FREE}{_CLOCK}{_HALF}?{_ZONES}(?:(?:{_DASH}|\sto\s|\s?~\s?){_CLOCK}{_HALF}?{_ZONES})?(?![\w]|[.,:/-]\d)", ":")
@@ -199,7 +219,7 @@ def _offset(found: Match) -> str:
 # -- years --------------------------------------------------------------------------------------------------------------
 
 _YEAR_CUE = re.compile(
-    r"(?:\b(?:in|since|from|until|till|by|before|after|during|around|circa|c\.|year|early|late|mid|summer|winter|spring"
+    r"(?:\b(?:in|since|from|until|till|by|before|after|during|around|circa|c\.|year(?: was| is)?|early|late|mid|summer|winter|spring"
     r"|autumn|fall|of|born|died|est\.?|established|founded|between|to|and|class of|vintage)\s+|©\s?|[-–—/])$",
     re.I,
 )
@@ -224,7 +244,9 @@ def _short_years(found: Match) -> str | None:
 def _decade(found: Match) -> str | None:
     """The 1990s; two figures only with a mark or a word, or they are seconds."""
     written = found[0]
-    owned = re.search(r"\b(?:the|his|her|their|my|your|our|early|late|mid)[\s-]$", cues.tail(found), re.I)
+    owned = re.search(
+        r"(?:\b(?:the|his|her|their|my|your|our|early|late|mid)|\d0s (?:and|or|to))[\s-]$", cues.tail(found), re.I
+    )
     if len(found[1]) == 2 and written[0] not in "'’" and not owned:
         return None
     return plural_year(int(found[1]))
@@ -232,9 +254,7 @@ def _decade(found: Match) -> str | None:
 
 @rule(r"(?<![\w.,:/$£€¥-])(\d{1,4})\s?(BCE?|AD|CE)(?![\w])")
 def _era(found: Match) -> str:
-    number = int(found[1])
-    said = year(number) if found[2] in ("AD", "CE") or number < 1000 else year(number)
-    return f"{said} {' '.join(found[2])}"
+    return f"{year(int(found[1]))} {' '.join(found[2])}"
 
 
 @rule(r"(?<![\w])(AD)\s(\d{1,4})(?![\w]|[.,]\d)")
@@ -261,7 +281,6 @@ def _short_year(found: Match) -> str:
     return f"oh {cardinal(int(found[1]))}" if found[1][0] == "0" else cardinal(int(found[1]))
 
 
-DATES: list[Rule] = [_iso, _numeric, _month_year, _short, _month_day, _day_month, _month_in_year]
+DATES: list[Rule] = [_iso, _numeric, _month_year, _short, _month_day, _day_month, _weekdays, _month_in_year]
 TIMES: list[Rule] = [_times, _hours, _hour, _european, _offset]
 YEARS: list[Rule] = [_years, _short_years, _decade, _era, _era_first, _year, _short_year]
-

@@ -1,6 +1,7 @@
 """Numbers without a unit in English: fractions, ratios, formulas, ranges, and plain ones."""
 
 import re
+import unicodedata
 
 from voiceagent.tts.normalise.english.dates import is_ratio
 from voiceagent.tts.normalise.english.measures import a_fraction
@@ -17,7 +18,13 @@ FORMULA_WORDS = FormulaWords(
     square="{a} squared",
     cube="{a} cubed",
     index="{a} {b}",
-    names={"sum": "the sum of", "prod": "the product of", "int": "the integral of", "partial": "partial", "lim": "the limit of"},
+    names={
+        "sum": "the sum of",
+        "prod": "the product of",
+        "int": "the integral of",
+        "partial": "partial",
+        "lim": "the limit of",
+    },
 )
 _VULGAR = "".join(VULGAR)
 _SIGNS = {
@@ -33,8 +40,23 @@ _SIGNS = {
     "∧": "and", "∨": "or", "¬": "not",
 }  # fmt: skip
 _POINTS = "≠≥⩾≤⩽≫≪≈≅≃≡∝∓→⟶➜⇒↔⇔←∈∉∪∩⊂∧∨¬÷×"
-_PREFIXES = {"√": "the square root of", "∛": "the cube root of", "∑": "the sum of", "∏": "the product of", "∫": "the integral of"}
-_NAMES = {"∞": "infinity", "π": "pi", "Δ": "delta", "°": "degrees", "©": "copyright", "∅": "the empty set", "§": "section", "№": "number"}
+_PREFIXES = {
+    "√": "the square root of",
+    "∛": "the cube root of",
+    "∑": "the sum of",
+    "∏": "the product of",
+    "∫": "the integral of",
+}
+_NAMES = {
+    "∞": "infinity",
+    "π": "pi",
+    "Δ": "delta",
+    "°": "degrees",
+    "©": "copyright",
+    "∅": "the empty set",
+    "§": "section",
+    "№": "number",
+}
 
 
 @rule(rf"(?<![\w.,/])([-−]?)(\d+)?\s?([{_VULGAR}])", _VULGAR)
@@ -48,7 +70,11 @@ def _vulgar(found: Match) -> str:
 def _fraction(found: Match) -> str | None:
     whole, top, bottom = found[1], int(found[2]), int(found[3])
     if (top, bottom) in ((24, 7), (50, 50), (20, 20), (80, 20)):
-        return f"{cardinal(int(whole))} {cardinal(top)} {cardinal(bottom)}" if whole else f"{cardinal(top)} {cardinal(bottom)}"
+        return (
+            f"{cardinal(int(whole))} {cardinal(top)} {cardinal(bottom)}"
+            if whole
+            else f"{cardinal(top)} {cardinal(bottom)}"
+        )
     if bottom < 2 or (whole and top >= bottom):
         return None
     if bottom > 100 or top > 20 or (top >= bottom and bottom > 20):
@@ -57,6 +83,15 @@ def _fraction(found: Match) -> str | None:
     if not whole:
         return said
     return f"{cardinal(int(whole))} and {said.replace('one ', 'a ', 1) if top == 1 else said}"
+
+
+@rule(r"(?<![\w.,/])(\d+|[a-z])/([a-z])(?![\w/])", "/")
+def _letters(found: Match) -> str | None:
+    """1/n, a/b; what counts by time or length is a unit's."""
+    top, bottom = found[1], found[2]
+    if top.isalpha() and not re.search(r"[=<>≤≥≈+^]", found.string):
+        return None
+    return f"{say(read(top)) if top.isdecimal() else top} over {bottom}"
 
 
 @rule(r"(?<![\w.,:])(\d{1,5})\s?[:∶]\s?(\d{1,5})(?:\s?[:∶]\s?(\d{1,5}))?(?![\w:]|[.,]\d)", ":∶")
@@ -69,7 +104,9 @@ def _score(found: Match) -> str | None:
     return f"{cardinal(int(found[1]))} to {cardinal(int(found[2]))}" if is_ratio(found) else None
 
 
-@rule(rf"(?<![\w.,$£€¥])(?<![\w)][-−])([-−+]?{NUMBER})(?:[eE]([-+−]?\d+)|\s?[×x*·]\s?10(?:\^|\*\*)?\{{?([-+−]?\d+|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)\}}?)(?![\w])")
+@rule(
+    rf"(?<![\w.,$£€¥])(?<![\w)][-−])([-−+]?{NUMBER})(?:[eE]([-+−]?\d+)|\s?[×x*·]\s?10(?:\^|\*\*)?\{{?([-+−]?\d+|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+)\}}?)(?![\w])"
+)
 def _scientific(found: Match) -> str | None:
     exponent = (found[2] or found[3]).translate(SUPERSCRIPTS)
     if found[3] and found[3].isdecimal() and "^" not in found[0] and "**" not in found[0] and found[3] == exponent:
@@ -80,7 +117,10 @@ def _scientific(found: Match) -> str | None:
 _POWER_WORDS = {"2": " squared", "3": " cubed", "²": " squared", "³": " cubed"}
 
 
-@rule(rf"(?<![\w.,$£€¥])({NUMBER}|[A-Za-z]{{1,2}}|\))(?:\s?(?:\*\*|\^)\s?[\{{(]?([-−+]?(?:\d+(?:\.\d+)?|[A-Za-z]))[\}})]?|([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+))(?![\w])", "*^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ")
+@rule(
+    rf"(?<![\w.,$£€¥])({NUMBER}|[A-Za-z]{{1,2}}|\))(?:\s?(?:\*\*|\^)\s?[\{{(]?([-−+]?(?:\d+(?:\.\d+)?|[A-Za-z]))[\}})]?|([⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+))(?![\w])",
+    "*^⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ",
+)
 def _power(found: Match) -> str:
     base = say(read(found[1])) if found[1][0].isdecimal() or found[1][0] == "." else found[1]
     exponent = found[2] or found[3].translate(SUPERSCRIPTS).replace("ⁿ", "n")
@@ -107,7 +147,7 @@ def _operator(found: Match) -> str | None:
             single = _is_term(text[: found.start()], end=True) and _is_term(text[found.end() :], end=False)
             if sign == "-" and not (formula and single and (apart or figures)):
                 return None
-            if sign == "/" and not (formula and single and figures) and not (apart and figures):
+            if sign == "/" and not (formula and single) and not (apart and figures):
                 return None
         case "*" | "+" | "·":
             if not apart and not figures and not (formula and left.isascii()):
@@ -117,9 +157,15 @@ def _operator(found: Match) -> str | None:
             if sign == "*" and not apart and not (figures or formula):
                 return None
         case "<" | ">":
-            if not (apart or figures or found[0] != sign):
+            if not (apart or figures or found[0] != sign or _both_terms(found)):
                 return None
     return f" {_SIGNS[sign]} "
+
+
+def _both_terms(found: Match) -> bool:
+    """a<b: letters that stand alone on both sides."""
+    text = found.string
+    return _is_term(text[: found.start()], end=True) and _is_term(text[found.end() :], end=False)
 
 
 _LAST_TERM = re.compile(r"(?:^|[^\w.,])(?:[\d.,]+|[A-Za-z]|\))$")
@@ -170,15 +216,23 @@ def _range(found: Match) -> str | None:
     return f"{say(read(found[1]))} to {say(read(found[2]))}"
 
 
-@rule(rf"(?<![\w.,])({NUMBER})\s?(k|K|thousand|million|billion|trillion|mn|mio|bn)(?![\w])", "kKtmb")
+@rule(
+    rf"(?<![\w.,])({NUMBER})(?:\s?(?:-|–|—|~|to)\s?({NUMBER}))?\s?(k|K|thousand|million|billion|trillion|mn|mio|bn)(\+)?(?![\w])",
+    "kKtmb",
+)
 def _scaled(found: Match) -> str | None:
     scales = {"k": "thousand", "mn": "million", "mio": "million", "bn": "billion"}
-    if found[2] in "kK" and (" " in found[0] or (found[2] == "K" and found[1].isdecimal() and int(found[1]) <= 16)):
+    first, second, scale, more = found.groups()
+    if scale in "kK" and (" " in found[0] or (scale == "K" and found[1].isdecimal() and int(found[1]) <= 16)):
         return None  # 4K, 8K
-    return f"{say(read(found[1]))} {scales.get(found[2].lower(), found[2])}"
+    last = f" to {say(read(second))}" if second else ""
+    return f"{say(read(first))}{last} {scales.get(scale.lower(), scale)}{' plus' if more else ''}"
 
 
-@rule(rf"(?<![\w.,])({NUMBER})M(?=\s(?:users|people|views|subscribers|downloads|followers|customers|records|rows|parameters|\w+s\b))", "M")
+@rule(
+    rf"(?<![\w.,])({NUMBER})M(?=\s(?:users|people|views|subscribers|downloads|followers|customers|records|rows|parameters|\w+s\b))",
+    "M",
+)
 def _millions(found: Match) -> str:
     return f"{say(read(found[1]))} million"
 
@@ -198,11 +252,16 @@ def _more(found: Match) -> str:
     return f"{say(read(found[1]))} plus"
 
 
-@rule(rf"(?<![\w.,])(?:\d(?:,\d)+)(?![\w]|,?\d)", ",")
+@rule(r"(?<![\w.,])(?:\d(?:,\d)+)(?![\w]|,?\d)", ",")
 def _list(found: Match) -> str | None:
     """1,2,3: figures after one another, while 1,5 alone has a decimal comma."""
     parts = found[0].split(",")
     return ", ".join(cardinal(int(part)) for part in parts) if len(parts) > 2 else None
+
+
+@rule("[①-⑳⑴-⒇⒈-⒛]", "".join(map(chr, range(0x2460, 0x249C))))
+def _circled(found: Match) -> str:
+    return f"{cardinal(int(unicodedata.numeric(found[0])))} "
 
 
 @rule(rf"{NUMBER}|\d+")
@@ -211,10 +270,8 @@ def _number(found: Match) -> str:
 
 
 POWERS: list[Rule] = [_scientific, _power]
-FRACTIONS: list[Rule] = [_vulgar, _fraction, _ratio, _score]
+FRACTIONS: list[Rule] = [_vulgar, _fraction, _letters, _ratio, _score]
 PLAIN: list[Rule] = [
     _ordinal, _numbered, _scaled, _millions, _list, _range, _more, _subscript, _give_or_take, _operator, _unary, _sign,
-    _prefix, _symbol, _number,
+    _prefix, _symbol, _circled, _number,
 ]  # fmt: skip
-
-

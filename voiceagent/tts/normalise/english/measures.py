@@ -31,18 +31,23 @@ UNITS = {
     "sqft": "square foot", "sq ft": "square foot", "sq. ft.": "square foot", "sq m": "square meter",
     "sq km": "square kilometer", "sq mi": "square mile", "fl oz": "fluid ounce", "cc": "C C", "ppm": "part per million",
     "IU": "I U", "eV": "electron volt", "ly": "light year", "kn": "knot", "㎡": "square meter", "㎞": "kilometer",
-    "㎏": "kilogram", "㎝": "centimeter", "㎜": "millimeter", "㎎": "milligram", "m³": "cubic meter", "w": "watt",
+    "㎏": "kilogram", "㎝": "centimeter", "㎜": "millimeter", "㎎": "milligram", "m³": "cubic meter", "in": "inch", "w": "watt",
 }  # fmt: skip
 _AMBIGUOUS = frozenset("A K N J V W t w ly bar pt h s m g l L".split())
 """With a space before them, these may be something else: a name, or a word."""
 _SPACED = frozenset("t w ly A K".split())
-_UNCHANGED = frozenset(["hertz", "kilohertz", "megahertz", "gigahertz", "lux", "P S I", "R P M", "D P I", "C C", "I U", "kelvin"])
+_TIGHT = frozenset(["in"])
+"""A word of its own after a space."""
+_UNCHANGED = frozenset(
+    ["hertz", "kilohertz", "megahertz", "gigahertz", "lux", "P S I", "R P M", "D P I", "C C", "I U", "kelvin"]
+)
 _PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute", "d": "day", "day": "day"}
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _EXPONENT = {"²": "square", "2": "square", "^2": "square", "³": "cubic", "3": "cubic", "^3": "cubic"}
 _POWERED = frozenset("km m cm mm mi ft yd nm µm in".split())
 _RANGE = r"(?:\s?(-|–|—|~|to|\+/-|±)\s?(?=[\d.]))"
 _VULGAR = "".join(VULGAR)
+_WINDS = {"N": " north", "S": " south", "E": " east", "W": " west"}
 
 
 def many(name: str) -> str:
@@ -69,7 +74,7 @@ def _unit(found: Match) -> str | None:
         after = found.string[found.end() : found.end() + 1]
         if unit in _SPACED or (after and after not in ".,;:!?)"):
             return None
-    if gap == "-" and unit in _AMBIGUOUS:
+    if (gap and unit in _TIGHT) or (gap == "-" and unit in _AMBIGUOUS):
         return None
     if not gap and unit in _SPACED and not below:
         return None
@@ -99,12 +104,16 @@ def _describes(found: Match, gap: str) -> bool:
     """ "a 5 km run": the unit belongs to what follows."""
     before, after = found.string[: found.start()], found.string[found.end() :]
     article = re.search(r"\b(?:an?|every|each)\s$", before, re.I) is not None
-    follows = re.match(r"\s[a-z]{3,}", after) is not None and not re.match(r"\s(?:and|or|from|per|away|later|ago|is)\b", after)
+    follows = re.match(r"\s[a-z]{3,}", after) is not None and not re.match(
+        r"\s(?:and|or|from|per|away|later|ago|is)\b", after
+    )
     return (article or gap == "-") and follows
 
 
 def _sign(sign: str | None) -> str:
-    return {"-": "minus ", "−": "minus ", "+": "plus ", "±": "plus or minus ", "~": "about ", "≈": "about "}.get(sign or "", "")
+    return {"-": "minus ", "−": "minus ", "+": "plus ", "±": "plus or minus ", "~": "about ", "≈": "about "}.get(
+        sign or "", ""
+    )
 
 
 def a_fraction(vulgar: str) -> str:
@@ -112,7 +121,10 @@ def a_fraction(vulgar: str) -> str:
     return fraction(top, bottom).replace("one ", "a ", 1) if top == 1 else fraction(top, bottom)
 
 
-@rule(rf"(?<![\w.,$£€¥])(?<![\w)%][-−])([-−+±~≈]?)\s?({NUMBER})\s?(%|‰)?(?:{_RANGE}({NUMBER}))?\s?(%|‰|percentage points|pct\b)", "%‰p")
+@rule(
+    rf"(?<![\w.,$£€¥])(?<![\w)%][-−])([-−+±~≈]?)\s?({NUMBER})\s?(%|‰)?(?:{_RANGE}({NUMBER}))?\s?(%|‰|percentage points|pct\b)",
+    "%‰p",
+)
 def _percent(found: Match) -> str:
     sign, first, _, joint, second, mark = found.groups()
     name = "per mille" if mark == "‰" else "percentage points" if mark.startswith("perc") else "percent"
@@ -136,20 +148,24 @@ def _inches(found: Match) -> str | None:
     if found[0].endswith('"') and found.string[: found.start()].count('"') % 2:
         return None  # a closing quote
     number = read(found[1])
-    return f"{say(number)} {'inch' if number.is_one or found.string[found.end():][:1] == ' ' else 'inches'}"
+    return f"{say(number)} {'inch' if number.is_one or found.string[found.end() :][:1] == ' ' else 'inches'}"
+
+
+@rule(r"(?<![\w.,])(\d{1,3}\.\d+)°\s?([NSEW])(?![A-Za-z])", "°")
+def _decimal_coordinates(found: Match) -> str:
+    return f"{say(read(found[1]))} degrees{_WINDS[found[2]]}"
 
 
 @rule(r"(\d{1,3})°\s?(\d{1,2})['′](?:\s?(\d{1,2}(?:\.\d+)?)[\"″])?\s?([NSEW])?(?![A-Za-z])", "°")
 def _coordinates(found: Match) -> str:
-    winds = {"N": " north", "S": " south", "E": " east", "W": " west"}
     said = f"{cardinal(int(found[1]))} degrees {cardinal(int(found[2]))} minutes"
     seconds = f" {say(read(found[3]))} seconds" if found[3] else ""
-    return said + seconds + winds.get(found[4] or "", "")
+    return said + seconds + _WINDS.get(found[4] or "", "")
 
 
 @rule(
     rf"(?<![\w.,$£€¥/])({NUMBER})\s?(?:x|×|X|\*(?=\d))\s?({NUMBER})(?:\s?(?:x|×|X)\s?({NUMBER}))?"
-    rf"(?:\s?({_UNIT}|in|inches|feet)(?![\w]))?(?![\w.^⁰¹²³⁴⁵⁶⁷⁸⁹⁻]\d?|\s?=)",
+    rf"(?:\s?({_UNIT}|inches|feet)(?![\w]))?(?![\w.^⁰¹²³⁴⁵⁶⁷⁸⁹⁻]\d?|\s?=)",
     "xX×",
 )
 def _sizes(found: Match) -> str | None:
@@ -159,8 +175,9 @@ def _sizes(found: Match) -> str | None:
     if unit is None and (" " in found[0] or "×" in found[0] or "*" in found[0]):
         return None
     tight = unit is None
-    said = " by ".join(by_hundreds(n.value) if tight and n.decimals is None else say(n) for n in numbers)
-    return f"{said} {many(UNITS.get(unit, unit)) if unit in UNITS else 'inches' if unit == 'in' else unit}" if unit else said
+    joint = " by " if tight or unit in _POWERED or unit.startswith(("in", "feet", "px")) else " times "
+    said = joint.join(by_hundreds(n.value) if tight and n.decimals is None else say(n) for n in numbers)
+    return f"{said} {many(UNITS.get(unit, unit)) if unit in UNITS else unit}" if unit else said
 
 
 @rule(r"(?<![\w.,/])(\d{2,3})/(\d{2,3})(?:\s?(mmHg|mm Hg))", "/")
@@ -168,6 +185,4 @@ def _pressure(found: Match) -> str:
     return f"{cardinal(int(found[1]))} over {cardinal(int(found[2]))} millimeters of mercury"
 
 
-MEASURES: list[Rule] = [_coordinates, _pressure, _percent, _feet, _inches, _sizes, _unit]
-
-
+MEASURES: list[Rule] = [_decimal_coordinates, _coordinates, _pressure, _percent, _feet, _inches, _sizes, _unit]

@@ -92,7 +92,9 @@ def _negative(found: Match, sign: str) -> bool:
     return bool(sign) or (found.string[: found.start()].endswith("(") and found.string[found.end() :].startswith(")"))
 
 
-@rule(rf"(?<![\w.])([-−]\s?)?{_SIGN}\s?([-−]?{NUMBER}){_SCALE}(?:{_TO}(?:\2\s?)?({NUMBER}){_SCALE}(?![\d:/]))?{_PER}(\+)?(?![A-Za-z0-9])")
+@rule(
+    rf"(?<![\w.])([-−]\s?)?{_SIGN}\s?([-−]?{NUMBER}){_SCALE}(?:{_TO}(?:\2\s?)?({NUMBER}){_SCALE}(?![\d:/]))?{_PER}(\+)?(?![A-Za-z0-9])"
+)
 def _sign_first(found: Match) -> str:
     sign, name, first, scale, second, second_scale, period, more = found.groups()
     currency = CURRENCIES[name]
@@ -111,14 +113,20 @@ def _sign_first(found: Match) -> str:
 def _adjective(found: Match, currency: Currency, number: Number, scale: str | None) -> str | None:
     """ "a $20 bill"."""
     before, after = found.string[: found.start()], found.string[found.end() :]
-    if number.decimals or not re.search(r"\b(?:an?|every|each)\s$", before, re.I) or not re.match(r"\s[a-z]{3,}", after):
+    if (
+        number.decimals
+        or not re.search(r"\b(?:an?|every|each)\s$", before, re.I)
+        or not re.match(r"\s[a-z]{3,}", after)
+    ):
         return None
     if re.match(r"\s(?:per|each|for|and|from|off|more|less|every)\b", after):
         return None
     return f"{say(number)}{' ' + _SCALES[scale.lower()] if scale else ''} {currency.one}"
 
 
-@rule(rf"(?<![\w.,])([-−+]?{NUMBER}){_SCALE}(?:{_TO}({NUMBER}){_SCALE})?\s?(€|£|₽|₫|₺|¢|[A-Z]{{3}}|\$(?!\s?\d))(?![A-Za-z0-9]){_PER}")
+@rule(
+    rf"(?<![\w.,])([-−+]?{NUMBER}){_SCALE}(?:{_TO}({NUMBER}){_SCALE})?\s?(€|£|₽|₫|₺|¢|[A-Z]{{3}}|\$(?!\s?\d))(?![A-Za-z0-9]){_PER}"
+)
 def _sign_last(found: Match) -> str | None:
     first, scale, second, second_scale, name, period = found.groups()
     if name == "¢":

@@ -45,11 +45,8 @@ def ordinal(value: int) -> str:
     head, dash, last = cardinal(value).rpartition("-")
     if not dash:
         head, dash, last = last.rpartition(" ")
-    if last in _ORDINALS:
-        last = _ORDINALS[last]
-    else:
-        last = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
-    return f"{head}{dash}{last}"
+    regular = f"{last[:-1]}ieth" if last.endswith("y") else f"{last}th"
+    return f"{head}{dash}{_ORDINALS.get(last, regular)}"
 
 
 def digits(written: str) -> str:
@@ -87,7 +84,7 @@ def plural_year(value: int) -> str:
 
 def plural(words: str) -> str:
     """Of a number's last word."""
-    return f"{words[:-1]}ies" if words.endswith("y") else f"{words}es" if words.endswith("x") else f"{words}s"
+    return f"{words[:-1]}ies" if words.endswith("y") else f"{words}es" if words.endswith(("x", "ch")) else f"{words}s"
 
 
 def by_hundreds(value: int) -> str:

@@ -1,4 +1,4 @@
-"""Words with marks or figures that English reads in their own way: Roman numerals, versions, languages, abbreviations."""
+"""Words with marks or figures that English reads in their own way: Roman numerals, versions, abbreviations."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ _RULERS = (
     "Henry|Louis|Elizabeth|Charles|George|Edward|Richard|William|James|Mary|Catherine|Katherine|Peter|Nicholas|Alexander"
     "|Frederick|Philip|Ferdinand|Napoleon|Ramses|Ramesses|Ptolemy|Gregory|Innocent|Urban|Clement|Pius|Leo|Benedict|Paul"
     "|John|Francis|Otto|Wilhelm|Friedrich|Karl|Carlos|Felipe|Harald|Olav|Haakon|Gustav|Christian|Ivan|Mehmed|Murad|Selim"
-    "|Victor|Emmanuel|Albert|Leopold|Baudouin|Margrethe|Beatrix|Juliana|Margaret|Robert|Malcolm|David|Constantine|Justinian"
+    "|Victor|Emmanuel|Albert|Leopold|Baudouin|Margrethe|Beatrix|Juliana|Margaret|Robert|David|Constantine|Justinian"
     "|Theodosius|Darius|Xerxes|Cyrus|Amenhotep|Thutmose|Seti|Cleopatra|Isabella|Joseph|Maximilian|Rudolf|Ludwig|Sigismund"
     "|Stephen|Boniface|Celestine|Julius|Sixtus|Adrian|Martin|Eugene|Nicolas|Philippe|Henri|Umberto|Alfonso|Pedro|Jo\u00e3o|Akbar"
 )
@@ -25,7 +25,10 @@ _HEADS = (
 @rule(rf"\b({_RULERS})\s([IVXL]{{1,7}})(?!\w|\.\w|'(?:m|ll|ve|d)\b)", "IVX")
 def _ruler(found: Match) -> str | None:
     value = roman(found[2])
-    if value is None or (found[2] == "I" and re.match(r"\s(?!of\b|was\b|is\b|and\b|had\b|ruled\b|reigned\b|became\b)[a-z]", found.string[found.end() :])):
+    if value is None or (
+        found[2] == "I"
+        and re.match(r"\s(?!of\b|was\b|is\b|and\b|had\b|ruled\b|reigned\b|became\b)[a-z]", found.string[found.end() :])
+    ):
         return None
     return f"{found[1]} the {ordinal(value).capitalize()}"
 
@@ -63,7 +66,7 @@ def _roman_sign(found: Match) -> str | None:
     return cardinal(value) if value else None
 
 
-# -- software ------------------------------------------------------------------------------------------------------------
+# -- software ---------------------------------------------------------------------------------------------------------
 
 _PRODUCTS = (
     "Python|Java|Node(?:\\.js)?|Ruby|Rust|Go|PHP|Perl|Swift|Kotlin|TypeScript|JavaScript|Django|Rails|React|Vue|Angular|iOS|iPadOS"
@@ -73,12 +76,14 @@ _PRODUCTS = (
 )
 
 
-@rule(rf"\b({_PRODUCTS})[ -](\d+(?:\.\d+)+)((?:[-+.]?(?:rc|beta|alpha|b|a|dev|post)\.?\d*)?)(?![\w])", ".")
+@rule(rf"\b({_PRODUCTS})[ -]?(\d+(?:\.\d+)+)((?:[-+.]?(?:rc|beta|alpha|b|a|dev|post)\.?\d*)?)(?![\w])", ".")
 def _product(found: Match) -> str:
     return f"{found[1]} {_version(found[2])}{_suffix(found[3])}"
 
 
-@rule(r"(?<![\w.,])(v|ver\.?\s?)?(\d+(?:\.\d+){1,})((?:[-+.]?(?:rc|beta|alpha|b|a|dev|post)\.?\d*)?)(?![\w]|[.,]\d)", ".")
+@rule(
+    r"(?<![\w.,])(v|ver\.?\s?)?(\d+(?:\.\d+){1,})((?:[-+.]?(?:rc|beta|alpha|b|a|dev|post)\.?\d*)?)(?![\w]|[.,]\d)", "."
+)
 def _dotted(found: Match) -> str | None:
     """v2.0.1; without the letter only of three parts, that are no thousands."""
     parts = found[2].split(".")
@@ -128,7 +133,7 @@ def _dot_js(found: Match) -> str:
     return f"{found[1]} {' '.join(found[2].upper())}"
 
 
-# -- abbreviations ---------------------------------------------------------------------------------------------------------
+# -- abbreviations ----------------------------------------------------------------------------------------------------
 
 _SHORT = {
     "e.g.": "for example", "i.e.": "that is", "approx.": "approximately", "vs.": "versus", "vs": "versus", "w/o": "without",
@@ -158,7 +163,6 @@ def _and(found: Match) -> str:
 @rule(r"(?<![\w/])([a-z]{2,})/([a-z]{2,})(?![\w/])", "/")
 def _or(found: Match) -> str:
     return f"{found[1]} or {found[2]}"
-
 
 
 ROMAN: list[Rule] = [_ruler, _head, _century, _sequel, _roman_sign]
