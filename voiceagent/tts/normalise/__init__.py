@@ -22,7 +22,8 @@ def normalise(text: str, language: str | None = None, before: str = "") -> Spoke
     in another script. Text of a language without rules comes back as it is: its voice reads figures in its own way.
     `before` is what was written before it. Time is linear in the text, a fraction of a millisecond for a sentence.
     """
-    rules = rules_of(text, language)
+    alone = any(char.isalpha() for char in text)
+    rules = rules_of(text if alone else before + text, language)
     if rules is None:
         return Spoken(text, text)
     context = f"{before[-CONTEXT_CHARS:].rstrip()} " if before.strip() else ""

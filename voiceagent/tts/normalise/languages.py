@@ -11,6 +11,7 @@ _OTHER = re.compile(
 )
 """Scripts without rules: Japanese, Korean, Cyrillic, Hebrew, Arabic, those of India and the south-east."""
 _LATIN = re.compile(r"[^\W\d_\u0370-\U0003ffff]+")
+_ADDRESS = re.compile(r"[A-Za-z0-9_-]*(?:[@.:/][A-Za-z0-9_-]+)+", re.A)
 
 _FOREIGN = frozenset(
     "der die das und ist nicht ein eine einen mit auf für von zu den dem wir ihr sie sind haben wird kostet uhr heute bis "
@@ -47,11 +48,12 @@ def rules_of(text: str, language: str | None) -> Rules | None:
     if _OTHER.search(text):
         return None
     han = len(_HAN.findall(text))
-    words = _LATIN.findall(text)
+    words = _LATIN.findall(_ADDRESS.sub(" ", text))
     if han:
         if tag in ("ja", "ko"):
             return None
-        return "en" if tag != "zh" and len(words) > han else "zh"
+        english = tag != "zh" and len(words) > han and any(word.lower() in _ENGLISH for word in words)
+        return "en" if english else "zh"
     if tag == "zh":
         lower = [word for word in words if word.islower() and len(word) > 1]
         return "en" if len(lower) > 1 else "zh"

@@ -62,9 +62,9 @@ def find_spans(text: str, rules: Iterable[Rule], start: int = 0) -> list[Span]:
     for one in rules:
         if one.needs and present.isdisjoint(one.needs):
             continue
-        for match in one.pattern.finditer(text):
+        for match in one.pattern.finditer(text, start):
             begin, end = match.span()
-            if begin < start or begin == end or 1 in taken[begin:end]:
+            if begin == end or 1 in taken[begin:end]:
                 continue
             spoken = one.say(match)
             if spoken is not None:

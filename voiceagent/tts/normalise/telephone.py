@@ -25,7 +25,7 @@ LONG_GROUPS = re.compile(
 )
 """Cards, social security numbers, books (ISBN), bank accounts (IBAN)."""
 
-VANITY = re.compile(r"(?<![\w-])((?:1-)?\d{3}-)([A-Z]{3,}(?:-[A-Z]+)*)(?![\w-])")
+VANITY = re.compile(r"(?<![\w-])((?:1-)?\d{3,4}-)([A-Z]{3,}(?:-[A-Z]+)*)(?![\w-])")
 """1-800-FLOWERS."""
 
 

@@ -7,7 +7,7 @@ from voiceagent.tts.normalise.chinese.numbers import cardinal, digits, flat_digi
 from voiceagent.tts.normalise.spans import Match, Rule, rule
 from voiceagent.tts.normalise.telephone import LONG_GROUPS, TELEPHONE, is_telephone
 
-_START = r"(?<![A-Za-z0-9.,:/$£€¥￥-])"
+_START = r"(?<![A-Za-z0-9.,:：/$£€¥￥-])"
 _END = r"(?![A-Za-z0-9%‰]|[.,:/-]\d|\s?(?:%|℃|°))"
 _RUNS = re.compile(r"\d+|[A-Za-z]+")
 YAO = "幺"
@@ -28,7 +28,7 @@ def _dialled(found: Match) -> str | None:
     return digits(found[0], one=YAO)
 
 
-@rule(rf"{_START}\d{{1,8}}(?:[ -]\d{{1,8}})+{_END}|(?<![A-Za-z0-9.,:/$£€¥￥-])\d{{2,}}[Xx]?{_END}")
+@rule(rf"{_START}\d{{1,8}}(?:[ -]\d{{1,8}})+{_END}|(?<![A-Za-z0-9.,:：/$£€¥￥-])\d{{2,}}[Xx]?{_END}")
 def _code(found: Match) -> str | None:
     return digits(found[0]) if cues.is_code(found) else None
 

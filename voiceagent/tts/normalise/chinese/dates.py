@@ -119,5 +119,23 @@ def _offset(found: Match) -> str:
     return f"{found[1]}{'加' if found[2] == '+' else '减'}{cardinal(int(found[3]))}"
 
 
-DATES: list[Rule] = [_iso, _western, _short, _year, _day, _month]
+@rule(r"(?<=[日号月年点分时周天])\s?[-–—~～－]\s?(?=\d)", "-–—~～－")
+def _until(found: Match) -> str:
+    """2月14日-2月20日."""
+    return "到"
+
+
+@rule(r"(?<![\d.])(\d\d)(?=后(?![来天面代续期])|级(?:学|校|新|毕|的学))", "后级")
+def _cohort(found: Match) -> str:
+    """80后: people by the year of their birth."""
+    return year(found[1])
+
+
+@rule(r"(?<![\d.])(\d{1,2})·(\d{1,2})(?![\d.])", "·")
+def _event(found: Match) -> str:
+    """9·11, 3·15: days that became names."""
+    return year(found[1] + found[2])
+
+
+DATES: list[Rule] = [_iso, _western, _short, _cohort, _event, _year, _day, _month, _until]
 TIMES: list[Rule] = [_times, _hours, _offset]

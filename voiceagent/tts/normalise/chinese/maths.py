@@ -36,7 +36,7 @@ _SIGNS = {
     "±": "正负", "→": "到", "⟶": "到", "➜": "到", "⇒": "推出", "->": "到", "=>": "推出", "↔": "互通", "⇔": "等价于",
     "←": "来自", "∈": "属于", "∉": "不属于", "∪": "并", "∩": "交", "⊂": "包含于", "∝": "正比于",
 }  # fmt: skip
-_POINTS = "≠≥⩾≤⩽≫≪≈≅≡→⟶➜⇒↔⇔←∈∉∪∩⊂∝÷×"
+_POINTS = "±≠≥⩾≤⩽≫≪≈≅≡→⟶➜⇒↔⇔←∈∉∪∩⊂∝÷×"
 _NAMES = {
     "∞": "无穷大",
     "π": "派",
@@ -140,9 +140,15 @@ def _symbol(found: Match) -> str:
     return _NAMES[found[0]]
 
 
-@rule(r"(?<![A-Za-z0-9.,)πα-ω])([-−－+±~～≈])\s?(?=[\d.]\d*)", "-−－+±~～≈")
+@rule(rf"{_START}({NUMBER})\+(?![\d=A-Za-z+])", "+")
+def _more(found: Match) -> str:
+    counted = re.match(f"\\s?(?:{MEASURES})", found.string[found.end() :])
+    return f"{say(read(found[1]))}{'多' if counted else '以上'}"
+
+
+@rule(r"(?<![A-Za-z0-9.,)πα-ω])([-−－+±~～≈<>]|[<>]=)\s?(?=[\d.]\d*)", "-−－+±~～≈<>")
 def _unary(found: Match) -> str:
-    return {"-": "负", "−": "负", "－": "负", "+": "正", "±": "正负", "~": "约", "～": "约", "≈": "约"}[found[1]]
+    return {**_SIGNS, "-": "负", "−": "负", "－": "负", "+": "正", "±": "正负", "~": "约", "～": "约", "≈": "约"}[found[1]]
 
 
 @rule(rf"{_START}(第|初|星期|周|礼拜)\s?(\d+)(?:{_TO}(\d+))?", "第初星周礼")
@@ -165,6 +171,8 @@ def _counted(found: Match) -> str | None:
     before = text[: found.start()]
     if more == "几" and first.endswith("0"):
         return f"{cardinal(int(first))}几{measure}"
+    if measure == "两" or (before.endswith(("-", "−")) and not second):
+        return f"{say(read(first))}{scale or ''}{more or ''}{measure}"
     if (measure == "层" and before.endswith(("在", "住", "到"))) or measure == "分钱":
         return f"{say(read(first))}{measure}"
     head = (
@@ -234,4 +242,4 @@ FRACTIONS: list[Rule] = [_vulgar, _fraction, _ratio, _score]
 POWERS: list[Rule] = [_scientific, _power]
 SOFTWARE: list[Rule] = [_software, _version]
 COUNTS: list[Rule] = [_roman, _ordinal, _numbered, _counted, _scaled, _numbered_place]
-PLAIN: list[Rule] = [_range, _subscript, _operator, _unary, _sign, _symbol, _circled, _number]
+PLAIN: list[Rule] = [_more, _range, _subscript, _operator, _unary, _sign, _symbol, _circled, _number]

@@ -44,13 +44,20 @@ _PLURAL = re.compile(
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _SIGN = "|".join(re.escape(sign) for sign in sorted(_CURRENCIES, key=len, reverse=True))
 _TO = r"\s?(?:-|–|—|－|~|～|到|至)\s?"
-_SCALE = r"(万亿|百万|千万|[万亿千百])?"
+_SCALE = r"(万亿|百万|千万|[万亿千百]|[kKMB](?![A-Za-z]))?"
+_LETTERS = {"k": 3, "K": 3, "M": 6, "B": 9}
+"""Zeros of what is written in the Western way."""
 _START = r"(?<![A-Za-z0-9.,])"
 _COLD = re.compile("(?:气温|温度|体温|最低|最高|低至|降到|降至|零下)[^，。]{0,6}$")
 
 
 def _quantity(number: Number, scale: str | None, unit: str) -> str:
     """Two is 两 before most units, and before what scales it."""
+    if scale in _LETTERS:
+        shifted = (number.decimals or "").ljust(_LETTERS[scale], "0")
+        places = _LETTERS[scale]
+        rest = shifted[places:].rstrip("0") or None
+        number, scale = Number(number.whole + shifted[:places], rest, number.negative), None
     words = count(number) if scale or _PLURAL.match(unit) else say(number)
     return words + (scale or "") + unit
 
@@ -85,14 +92,14 @@ def _price(found: Match) -> str:
 
 
 @rule(
-    rf"{_START}(?<![A-Za-z0-9)%][-−])([-−+±~～≈约]?)\s?({NUMBER})\s?([%％‰])?(?:{_TO}([-−]?{NUMBER}))?\s?([%％‰])",
+    rf"{_START}(?<![A-Za-z0-9)%][-−])(?:([-−+±~～≈约])\s?)?({NUMBER})\s?([%％‰])?(?:{_TO}([-−]?{NUMBER}))?\s?([%％‰])",
     "%％‰",
 )
 def _percent(found: Match) -> str:
     sign, first, _, second, mark = found.groups()
     part = "千分之" if mark == "‰" else "百分之"
     signs = {"-": "负", "−": "负", "±": "正负", "~": "约", "～": "约", "≈": "约", "约": "约", "+": "加"}
-    said = f"{signs.get(sign, '')}{part}{_hundred(first)}"
+    said = f"{signs.get(sign or '', '')}{part}{_hundred(first)}"
     return f"{said}到{part}{_hundred(second)}" if second else said
 
 
@@ -102,7 +109,7 @@ def _hundred(written: str) -> str:
 
 
 @rule(
-    rf"{_START}(?<![A-Za-z0-9)][-−])([-−+±~～≈]?)\s?({NUMBER})\s?(万|亿)?(?:{_TO}([-−]?{NUMBER}))?(\s?)({_UNIT})(²|³|\^?[23](?!\d))?"
+    rf"{_START}(?<![A-Za-z0-9)][-−])(?:([-−+±~～≈])\s?)?({NUMBER})\s?(万|亿)?(?:{_TO}([-−]?{NUMBER}))?(\s?)({_UNIT})(²|³|\^?[23](?!\d))?"
     r"(?:\s?/\s?(h|s|min|d|天|小时|[A-Za-z]{1,3})(²|\^?2)?)?(?![A-Za-z0-9°])"
 )
 def _unit(found: Match) -> str | None:
@@ -118,7 +125,7 @@ def _unit(found: Match) -> str | None:
         unit = f"立方{unit}"
     number = read(first)
     minus = sign in ("-", "−")
-    lead = {"±": "正负", "~": "约", "～": "约", "≈": "约", "+": "加"}.get(sign, "")
+    lead = {"±": "正负", "~": "约", "～": "约", "≈": "约", "+": "加"}.get(sign or "", "")
     if minus:
         lead = "零下" if "氏度" in unit or (unit == "度" and _COLD.search(found.string[: found.start()])) else "负"
         if lead == "零下" and found.string[: found.start()].endswith("零下"):
@@ -139,9 +146,14 @@ def _unit(found: Match) -> str | None:
     return lead + value
 
 
+@rule(rf"{_START}(\d{{2,3}})/(\d{{2,3}})\s?(?:mmHg|毫米汞柱)", "/")
+def _pressure(found: Match) -> str:
+    return f"{say(read(found[1]))}，{say(read(found[2]))}毫米汞柱"
+
+
 @rule(rf"{_START}(\d{{3,5}})\s?[xX×*]\s?(\d{{3,5}})(?![A-Za-z0-9.]|\s?=)", "xX×*")
 def _size(found: Match) -> str:
     return f"{say(read(found[1]))}乘{say(read(found[2]))}"
 
 
-MEASURES: list[Rule] = [_price, _sign_first, _sign_last, _percent, _size, _unit]
+MEASURES: list[Rule] = [_pressure, _price, _sign_first, _sign_last, _percent, _size, _unit]

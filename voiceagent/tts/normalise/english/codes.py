@@ -133,9 +133,9 @@ def _extension(found: Match) -> str | None:
     return f"extension {flat_digits(found[1])}" if len(re.findall(r"\d", cues.tail(found))) > 6 else None
 
 
-@rule(r"(?<![\w.,])(\d+)-on-(\d+)(?![\w])")
+@rule(r"(?<![\w.,])(\d+)-(on|to|by)-(\d+)(?![\w])")
 def _on(found: Match) -> str:
-    return f"{cardinal(int(found[1]))}-on-{cardinal(int(found[2]))}"
+    return f"{cardinal(int(found[1]))} {found[2]} {cardinal(int(found[3]))}"
 
 
 CODES: list[Rule] = [

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from voiceagent.tts.normalise.english.dates import is_ratio
-from voiceagent.tts.normalise.english.measures import a_fraction
+from voiceagent.tts.normalise.english.measures import UNIT, UNITS, a_fraction, many
 from voiceagent.tts.normalise.english.numbers import cardinal, fraction, ordinal, say
 from voiceagent.tts.normalise.latex import FormulaWords
 from voiceagent.tts.normalise.numerals import NUMBER, SUBSCRIPTS, SUPERSCRIPTS, VULGAR, read
@@ -39,7 +39,7 @@ _SIGNS = {
     "←": "from", "∈": "is in", "∉": "is not in", "∪": "union", "∩": "intersection", "⊂": "is a subset of",
     "∧": "and", "∨": "or", "¬": "not",
 }  # fmt: skip
-_POINTS = "≠≥⩾≤⩽≫≪≈≅≃≡∝∓→⟶➜⇒↔⇔←∈∉∪∩⊂∧∨¬÷×"
+_POINTS = "±≠≥⩾≤⩽≫≪≈≅≃≡∝∓→⟶➜⇒↔⇔←∈∉∪∩⊂∧∨¬÷×"
 _PREFIXES = {
     "√": "the square root of",
     "∛": "the cube root of",
@@ -66,7 +66,7 @@ def _vulgar(found: Match) -> str:
     return f"minus {said}" if found[1] else said
 
 
-@rule(r"(?<![\w.,/$£€¥])(?:(\d{1,3})[ -])?(\d{1,3})\s?[/⁄]\s?(\d{1,4})(?![\w/]|[.,]\d|\s?[=%])", "/⁄")
+@rule(rf"(?<![\w.,/$£€¥])(?:(\d{{1,3}})[ -])?(\d{{1,3}})\s?[/⁄]\s?(\d{{1,4}})(?:[ -]({UNIT})(?![\w/]))?(?![\w/]|[.,]\d|\s?%)", "/⁄")
 def _fraction(found: Match) -> str | None:
     whole, top, bottom = found[1], int(found[2]), int(found[3])
     if (top, bottom) in ((24, 7), (50, 50), (20, 20), (80, 20)):
@@ -80,9 +80,10 @@ def _fraction(found: Match) -> str | None:
     if bottom > 100 or top > 20 or (top >= bottom and bottom > 20):
         return f"{cardinal(int(whole)) + ' ' if whole else ''}{cardinal(top)} over {cardinal(bottom)}"
     said = fraction(top, bottom)
+    unit = f" {UNITS[found[4]] if not whole and top < bottom else many(UNITS[found[4]])}" if found[4] else ""
     if not whole:
-        return said
-    return f"{cardinal(int(whole))} and {said.replace('one ', 'a ', 1) if top == 1 else said}"
+        return said + unit
+    return f"{cardinal(int(whole))} and {said.replace('one ', 'a ', 1) if top == 1 else said}{unit}"
 
 
 @rule(r"(?<![\w.,/])(\d+|[a-z])/([a-z])(?![\w/])", "/")
@@ -134,7 +135,7 @@ def _subscript(found: Match) -> str:
     return f" {cardinal(int(found[1].translate(SUBSCRIPTS)))} ".strip()
 
 
-@rule(r"(?<=[\w)\]%²³])\s*([+*/−]|==?|!=|<>|>=|<=|=>|->|~=|<|>|-|·)\s*(?=[\w(√π$−.-])", "+*/−=!<>-·")
+@rule(r"(?<=[\w)\]%²³])\s*([+*/−]|==?|!=|<>|>=|<=|=>|->|~=|<|>|-|·)\s*(?=[\w(√π$−.\\-])", "+*/−=!<>-·")
 def _operator(found: Match) -> str | None:
     """A sign between two terms. Without a figure beside it, it must stand apart, or be one that words never have."""
     sign, text = found[1], found.string
@@ -152,7 +153,7 @@ def _operator(found: Match) -> str | None:
         case "*" | "+" | "·":
             if not apart and not figures and not (formula and left.isascii()):
                 return None
-            if sign == "+" and not apart and left.isalpha() and not right.isdecimal():
+            if sign == "+" and not apart and left.isalpha() and not right.isdecimal() and not _both_terms(found):
                 return None
             if sign == "*" and not apart and not (figures or formula):
                 return None
@@ -168,8 +169,8 @@ def _both_terms(found: Match) -> bool:
     return _is_term(text[: found.start()], end=True) and _is_term(text[found.end() :], end=False)
 
 
-_LAST_TERM = re.compile(r"(?:^|[^\w.,])(?:[\d.,]+|[A-Za-z]|\))$")
-_FIRST_TERM = re.compile(r"(?:[\d.,]+|[A-Za-z])(?![\w])|[(√π]")
+_LAST_TERM = re.compile(r"(?:^|[^\w.,])(?:[\d.,]+|[A-Za-z]|\))[⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
+_FIRST_TERM = re.compile(r"(?:[\d.,]+[A-Za-z]?|[A-Za-z])(?![A-Za-z0-9_])|[(√π]")
 
 
 def _is_term(text: str, *, end: bool) -> bool:
@@ -195,8 +196,10 @@ def _symbol(found: Match) -> str:
     return _NAMES[found[0]]
 
 
-@rule(r"(?<![\w.,)])(?<![\w)]\s)([-−+±~≈<>≥≤]|>=|<=)\s?(?=[\d.]\d*)", "-−+±~≈<>≥≤")
-def _unary(found: Match) -> str:
+@rule(r"(?<![\w.,)])([-−+±~≈<>≥≤]|>=|<=)\s?(?=[$£€¥]?[\d.]|(?<=[-−])[a-z](?![A-Za-z]))", "-−+±~≈<>≥≤")
+def _unary(found: Match) -> str | None:
+    if found[1] not in "-−+±~" and _LAST_TERM.search(found.string[: found.start()].rstrip()[-20:]):
+        return None  # x ≥ 5
     words = {
         "-": "minus", "−": "minus", "+": "plus", "±": "plus or minus", "~": "about", "≈": "about", "<": "less than",
         ">": "more than", ">=": "at least", "<=": "at most", "≥": "at least", "≤": "at most",

@@ -42,7 +42,7 @@ _UNCHANGED = frozenset(
     ["hertz", "kilohertz", "megahertz", "gigahertz", "lux", "P S I", "R P M", "D P I", "C C", "I U", "kelvin"]
 )
 _PER = {"h": "hour", "hr": "hour", "s": "second", "sec": "second", "min": "minute", "d": "day", "day": "day"}
-_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
+UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _EXPONENT = {"²": "square", "2": "square", "^2": "square", "³": "cubic", "3": "cubic", "^3": "cubic"}
 _POWERED = frozenset("km m cm mm mi ft yd nm µm in".split())
 _RANGE = r"(?:\s?(-|–|—|~|to|\+/-|±)\s?(?=[\d.]))"
@@ -65,7 +65,7 @@ def many(name: str) -> str:
 
 
 @rule(
-    rf"(?<![\w.,$£€¥])(?<![\w)][-−])([-−+±~≈]?)\s?({NUMBER})([{_VULGAR}]?)(?:{_RANGE}({NUMBER}))?([ \u00a0\u202f-]?)({_UNIT})"
+    rf"(?<![\w.,$£€¥/])(?<![\w)][-−])(?:([-−+±~≈])\s?)?({NUMBER})([{_VULGAR}]?)(?:{_RANGE}({NUMBER}))?([ \u00a0\u202f-]?)({UNIT})"
     r"(²|³|\^?[23](?![\d.]))?(?:\s?/\s?([A-Za-zµμ]+)(²|\^?2)?)?(?![\w°]|'[a-z])"
 )
 def _unit(found: Match) -> str | None:
@@ -122,7 +122,7 @@ def a_fraction(vulgar: str) -> str:
 
 
 @rule(
-    rf"(?<![\w.,$£€¥])(?<![\w)%][-−])([-−+±~≈]?)\s?({NUMBER})\s?(%|‰)?(?:{_RANGE}({NUMBER}))?\s?(%|‰|percentage points|pct\b)",
+    rf"(?<![\w.,$£€¥])(?<![\w)%][-−])(?:([-−+±~≈])\s?)?({NUMBER})\s?(%|‰)?(?:{_RANGE}({NUMBER}))?\s?(%|‰|percentage points|pct\b)",
     "%‰p",
 )
 def _percent(found: Match) -> str:
@@ -165,7 +165,7 @@ def _coordinates(found: Match) -> str:
 
 @rule(
     rf"(?<![\w.,$£€¥/])({NUMBER})\s?(?:x|×|X|\*(?=\d))\s?({NUMBER})(?:\s?(?:x|×|X)\s?({NUMBER}))?"
-    rf"(?:\s?({_UNIT}|inches|feet)(?![\w]))?(?![\w.^⁰¹²³⁴⁵⁶⁷⁸⁹⁻]\d?|\s?=)",
+    rf"(?:\s?({UNIT}|inches|feet)(?![\w]))?(?![\w.^⁰¹²³⁴⁵⁶⁷⁸⁹⁻]\d?|\s?=)",
     "xX×",
 )
 def _sizes(found: Match) -> str | None:
