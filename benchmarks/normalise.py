@@ -1,10 +1,10 @@
 """Does the voice say what is written? `python -m benchmarks.normalise [--failures] [--heard N] [--json FILE]`.
 
-The table of `benchmarks.normalise_table` is read by voiceagent's normaliser, by none, and by the libraries that are installed
-beside it (WeTextProcessing, wetext, nemo_text_processing, num2words, cn2an): how many of each kind are right, and the time of a
-processor that a clause takes. They are all given the clauses without markup. Then N of the English rows, spread over all kinds,
-are said by the embedded voice with and without the normaliser, and the embedded recogniser tells what it hears; its figures are
-put into words as well before they are compared with what was to be said.
+The table of `benchmarks.normalise_table` is read by voiceagent's normaliser, by none, and by the libraries that are
+installed beside it (WeTextProcessing, wetext, nemo_text_processing, num2words, cn2an): how many of each kind are right,
+and the time of a processor that a clause takes. They are all given the clauses without markup. Then N of the English
+rows, spread over all kinds, are said by the embedded voice with and without the normaliser, and the embedded recogniser
+tells what it hears; its figures are put into words as well before they are compared with what was to be said.
 """
 
 import argparse
@@ -103,8 +103,11 @@ def _num2words(language: str) -> Reader | None:
         return None
     in_words = importlib.import_module("num2words").num2words
 
+    def one(found: re.Match[str]) -> str:
+        return str(in_words(float(found[0]) if "." in found[0] else int(found[0])))
+
     def read(text: str) -> str:
-        return re.sub(r"\d+(?:\.\d+)?", lambda found: str(in_words(float(found[0]) if "." in found[0] else int(found[0]))), text)
+        return re.sub(r"\d+(?:\.\d+)?", one, text)
 
     return read
 
@@ -156,12 +159,12 @@ def show(scores: list[Score]) -> None:
     print(f"{'ms a clause':12}" + "".join(f"{one.ms:>{width}.2f}" for one in scores))
 
 
-# -- heard back -----------------------------------------------------------------------------------------------------------
+# -- heard back --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """`errors` are word error rates; of a clause that the voice refused, 1."""
+    """Word error rates with and without the normaliser, a row that the voice refuses being 1; and rows without one."""
 
     rows: int
     with_words: float
@@ -183,16 +186,20 @@ async def heard_back(count: int) -> Heard:
     try:
         for row in chosen:
             truth = plain(said(row.written, "en"), "en")
-            found = [await _heard(voice, ear, text) for text in (said(row.written, "en"), " ".join(clauses(row.written)))]
+            found = [
+                await _heard(voice, ear, text) for text in (said(row.written, "en"), " ".join(clauses(row.written)))
+            ]
             errors.append((_error(truth, found[0]), _error(truth, found[1])))
     finally:
         await asyncio.gather(voice.close(), ear.close())
     ours, theirs = np.array(errors).T
-    return Heard(len(chosen), float(ours.mean()), float(theirs.mean()), int((ours == 0).sum()), int((theirs == 0).sum()))
+    return Heard(
+        len(chosen), float(ours.mean()), float(theirs.mean()), int((ours == 0).sum()), int((theirs == 0).sum())
+    )
 
 
 def _error(truth: str, heard: str) -> float:
-    """Word error rate, compared as one string of figures and letters where a recogniser may join or part them."""
+    """Word error rate, 1 at most."""
     return min(1.0, float(jiwer.wer(truth, heard))) if heard else 1.0
 
 

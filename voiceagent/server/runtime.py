@@ -54,7 +54,7 @@ def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
     """The engine with what every voice has: it is checked at the start, asked once more where it fails, remembers what
     it said, and is given words for figures."""
     voice: TtsEngine = CheckedTts(engine, voice=settings.agent.voice, language=settings.agent.language)
-    voice = RetriedTts(voice)
+    voice = RetriedTts(voice, settings.deadlines.tts_seconds / 2)
     if megabytes := settings.playout.speech_cache_mb:
         voice = CachedTts(voice, megabytes)
     return NormalisedTts(voice) if settings.tts.normalise else voice

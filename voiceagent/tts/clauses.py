@@ -6,6 +6,7 @@ since the listener is busy for that long, up to a length that lets the voice spe
 The splitter looks at one character after another and never at how they were delivered, so the cuts do not depend on it.
 """
 
+import re
 from dataclasses import dataclass
 
 from voiceagent.tts.abbreviations import Verdict, verdict
@@ -18,6 +19,9 @@ _SURE_ENDS = frozenset("。，、；")
 """Wide marks that are not repeated: the cut need not wait for the next character, unless a quote is open."""
 
 _LONGEST_ABBREVIATION = 12
+_LONGEST_ENTITY = 10
+_ENTITY = re.compile(r"&(?:#x?)?[0-9A-Za-z]+$")
+"""&amp; before its semicolon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,8 @@ class ClauseSplitter:
             dash = mark == "–" and before.isspace() and following.isspace() and not self._text[end - 2].isdecimal()
             return Break.PAUSE if dash else Break.NONE if within_number else break_of(mark)
         if not following.isspace() and not _wide_around(before, following):
+            return Break.NONE
+        if mark == ";" and _ENTITY.search("".join(self._text[max(0, end - _LONGEST_ENTITY) : end])):
             return Break.NONE
         if mark != "." or before == "." or not following.isspace():
             return break_of(mark)

@@ -73,4 +73,4 @@ def _looks_english(words: list[str]) -> bool:
 def _looks_foreign(text: str, words: list[str]) -> bool:
     lower = [word.lower() for word in words if len(word) > 1]
     foreign = sum(word in _FOREIGN - _SHARED for word in lower) + len(_ACCENTS.findall(text.lower())) / 2
-    return foreign >= _SURE and foreign > sum(word in _ENGLISH for word in lower)
+    return foreign >= _SURE and foreign > sum(word.lower() in _ENGLISH for word in words)

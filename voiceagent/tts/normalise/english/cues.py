@@ -19,7 +19,7 @@ _PHONE_WORDS = (
 _CONNECT = (
     r"(?:[\s:=#,.\"'“(–-]|\b(?:number|no|nr|num|code|id|pin|is|was|are|be|reads|now|ends?|ending|(?<=ending )in|(?<=ends )in"
     r"|(?<=end )in|with|the|this|your|my|our|his|her|their|its|at|us|me|him|them|on|plate|starting|again|will|today"
-    r"|as follows|following)\b)*"
+    r"|as follows|following|(?:that )?(?:you|I|we) (?:asked for|requested|need(?:ed)?|wanted|sent(?: you)?)|for you)\b)*"
 )
 _CODE = re.compile(rf"(?<![A-Za-z])(?:{_CODE_WORDS})(?![A-Za-z]){_CONNECT}$", re.I)
 _SURE = re.compile(r"(?:\b(?:is|was|are|number|no\.?|in|id|pin|zip|otp|passcode|password)|[:=#])[\s\"'“(]*$", re.I)

@@ -66,7 +66,10 @@ def _vulgar(found: Match) -> str:
     return f"minus {said}" if found[1] else said
 
 
-@rule(rf"(?<![\w.,/$£€¥])(?:(\d{{1,3}})[ -])?(\d{{1,3}})\s?[/⁄]\s?(\d{{1,4}})(?:[ -]({UNIT})(?![\w/]))?(?![\w/]|[.,]\d|\s?%)", "/⁄")
+@rule(
+    rf"(?<![\w.,/$£€¥])(?:(\d{{1,3}})[ -])?(\d{{1,3}})\s?[/⁄]\s?(\d{{1,4}})(?:[ -]({UNIT})(?![\w/]))?(?![\w/]|[.,]\d|\s?%)",
+    "/⁄",
+)
 def _fraction(found: Match) -> str | None:
     whole, top, bottom = found[1], int(found[2]), int(found[3])
     if (top, bottom) in ((24, 7), (50, 50), (20, 20), (80, 20)):
@@ -169,7 +172,7 @@ def _both_terms(found: Match) -> bool:
     return _is_term(text[: found.start()], end=True) and _is_term(text[found.end() :], end=False)
 
 
-_LAST_TERM = re.compile(r"(?:^|[^\w.,])(?:[\d.,]+|[A-Za-z]|\))[⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
+_LAST_TERM = re.compile(r"(?:^|[^\w.,])(?:[\d.,]+|[A-Za-zα-ω]|\))[⁰¹²³⁴⁵⁶⁷⁸⁹]*$")
 _FIRST_TERM = re.compile(r"(?:[\d.,]+[A-Za-z]?|[A-Za-z])(?![A-Za-z0-9_])|[(√π]")
 
 
