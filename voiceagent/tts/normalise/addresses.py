@@ -94,7 +94,7 @@ def address_rules(words: AddressWords) -> list[Rule]:
         return f" {words.port} {words.digits(number)}" if number else ""
 
     def file(found: Match) -> str:
-        ending = " ".join(found[2].upper()) if len(found[2]) <= 2 else found[2]
+        ending = " ".join(found[2].upper()) if len(found[2]) <= 2 else spelled(found[2], words)
         return f"{spelled(found[1], words)} {words.dot} {ending}"
 
     return [
@@ -107,5 +107,5 @@ def address_rules(words: AddressWords) -> list[Rule]:
         Rule(re.compile(COLOUR), lambda found: " ".join(_labels(" ".join(found[1].upper()), words)), "#"),
         Rule(re.compile(TAG), lambda found: f"{words.tag} {spelled(found[1], words)}".strip(), "#"),
         Rule(re.compile(HANDLE), lambda found: f"{words.handle} {spelled(found[1], words)}".strip(), "@"),
-        Rule(re.compile(SNAKE), lambda found: " ".join(found[0].replace("_", " ").split()), "_"),
+        Rule(re.compile(SNAKE), lambda found: spelled(found[0].replace("_", " "), words), "_"),
     ]

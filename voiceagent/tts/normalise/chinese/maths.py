@@ -240,8 +240,14 @@ def _software(found: Match) -> str:
     return f"{found[2]} 加加" if found[2] else f"{found[3] or ''} dot NET".strip()
 
 
+@rule(r"\d+")
+def _figures(found: Match) -> str:
+    """What a number's own rule left of one that overlaps a name."""
+    return say(read(found[0]))
+
+
 FRACTIONS: list[Rule] = [_vulgar, _fraction, _ratio, _score]
 POWERS: list[Rule] = [_scientific, _power]
 SOFTWARE: list[Rule] = [_software, _version]
 COUNTS: list[Rule] = [_roman, _ordinal, _numbered, _counted, _scaled, _numbered_place]
-PLAIN: list[Rule] = [_more, _range, _subscript, _operator, _unary, _sign, _symbol, _circled, _number]
+PLAIN: list[Rule] = [_more, _range, _subscript, _operator, _unary, _sign, _symbol, _circled, _number, _figures]

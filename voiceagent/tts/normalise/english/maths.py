@@ -275,9 +275,16 @@ def _number(found: Match) -> str:
     return say(read(found[0]))
 
 
+@rule(r"\d+")
+def _figures(found: Match) -> str:
+    """What a number's own rule left of one that overlaps a name."""
+    return say(read(found[0]))
+
+
 POWERS: list[Rule] = [_scientific, _power]
 FRACTIONS: list[Rule] = [_vulgar, _fraction, _letters, _ratio, _score]
 PLAIN: list[Rule] = [
     _ordinal, _numbered, _scaled, _millions, _list, _range, _more, _subscript, _give_or_take, _operator, _unary, _sign,
     _prefix, _symbol, _circled, _number,
+    _figures,
 ]  # fmt: skip
