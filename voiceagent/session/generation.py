@@ -1,6 +1,7 @@
 """The making of a reply: the model's text, cut into clauses, each spoken as soon as it is there."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,16 +15,19 @@ from voiceagent.session.plan import ResponsePlan
 from voiceagent.session.spoken_text import SpokenText
 from voiceagent.session.timeline import Timeline, now
 from voiceagent.settings import DeadlineSection
-from voiceagent.tts.base import TtsEngine, TtsRequest, WordTiming
+from voiceagent.tts.base import ABOUT_THE_TEXT, TtsEngine, TtsRequest, WordTiming
 from voiceagent.tts.clauses import Clause, ClauseSplitter
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 CLAUSES_AHEAD = 64
 """Clauses the model may be ahead of the voice; then its stream is read no further."""
 PIECES_AHEAD = 16
 """Pieces of audio (a clause has one or a few) the voice may be ahead of the playout, so that an interrupted answer has
 cost little."""
+UNSPOKEN_AT_MOST = 3
+"""Clauses that the voice cannot say before it has said any: then the fault is not in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,15 @@ class SynthesizedAudio:
     pcm: Pcm
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The clause that began has no audio: the voice cannot say it."""
+
+
 Thought = Clause | ToolCall | Completed | EngineError
-Step = SynthesizedAudio | Thought
-"""What the playout takes in order: a clause begins, its audio, a call, the end, or the end by a failure."""
+Step = SynthesizedAudio | LeftOut | Thought
+"""What the playout takes in order: a clause begins, its audio or that it has none, a call, the end, or the end by a
+failure."""
 
 
 class ResponseGenerator:
@@ -65,6 +75,7 @@ class ResponseGenerator:
         self._spoken = spoken
         self._thinks = thinks
         self._splitter = ClauseSplitter()
+        self._before = ""
 
     def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """The tasks that make it, to be cancelled when no more is wanted."""
@@ -135,24 +146,34 @@ class ResponseGenerator:
     # -- the voice --------------------------------------------------------------------------------------------------
 
     async def _voice(self) -> None:
+        unspoken: list[EngineError] = []
         while True:
             step = await self._clauses.get()
             if isinstance(step, Clause):
                 self._spoken.begin(step.text)
+            elif isinstance(step, Completed) and unspoken and not self._spoken.sounded:
+                step = unspoken[-1]  # silence is no answer
             await self.steps.put(step)
             match step:
                 case Clause(spoken=spoken) if spoken:
                     try:
                         await self._speak(spoken)
                     except EngineError as error:
-                        await self.steps.put(error)
-                        return
+                        sounded = self._spoken.give_up()
+                        unspoken.append(error)
+                        hopeless = len(unspoken) == UNSPOKEN_AT_MOST and not self._spoken.sounded
+                        if sounded or hopeless or error.code not in ABOUT_THE_TEXT:
+                            await self.steps.put(error)
+                            return
+                        log.warning("%s: a clause is left out: %s", self._plan.response_id, error.message)
+                        await self.steps.put(LeftOut())
                 case Completed() | EngineError():
                     return
 
     async def _speak(self, text: str) -> None:
         plan, seconds = self._plan, self._deadlines.tts_seconds
-        request = TtsRequest(text, plan.voice, plan.language, plan.speed)
+        request = TtsRequest(text, plan.voice, plan.language, plan.speed, self._before)
+        self._before = text
         resampler = Resampler(self._tts.sample_rate, plan.rate, latency="quality")
         async with aclosing(within(self._tts.speak(request), seconds, seconds, stage="tts")) as pieces:
             async for audio in pieces:

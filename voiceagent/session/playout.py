@@ -73,6 +73,10 @@ class ResponsePlayout:
             text, self._unsaid = self._unsaid, ""
             self._host.emit(ResponseText(self._plan.response_id, self._plan.item_id, text))
 
+    def leave_out(self) -> None:
+        """The text that was to be told with its audio has none."""
+        self._unsaid = ""
+
     # -- the pace ---------------------------------------------------------------------------------------------------
 
     @property

@@ -21,7 +21,7 @@ from voiceagent.session.events import (
     ResponseThinking,
     TokenUsage,
 )
-from voiceagent.session.generation import ResponseGenerator, Step, SynthesizedAudio
+from voiceagent.session.generation import LeftOut, ResponseGenerator, Step, SynthesizedAudio
 from voiceagent.session.phrases import Phrase
 from voiceagent.session.plan import ResponseHost, ResponsePlan
 from voiceagent.session.playout import ResponsePlayout
@@ -193,6 +193,8 @@ class Response:
                     self._sender.begin(step)
                 case SynthesizedAudio():
                     await self._sender.send(step.pcm)
+                case LeftOut():
+                    self._sender.leave_out()
                 case ToolCall():
                     self._called.append(step)
                 case Completed():
@@ -200,6 +202,7 @@ class Response:
                     return
                 case EngineError():
                     if self.plan.modality == "audio":
+                        self._sender.leave_out()
                         await self._sender.phrase(self._apology)
                     self._finish(step)
                     return
