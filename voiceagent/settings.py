@@ -1,7 +1,6 @@
 """All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -27,19 +26,23 @@ from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.section import Seconds, Section
+from voiceagent.session.settings import (
+    DeadlineSection,
+    DurationSection,
+    FillerSection,
+    PlayoutSection,
+    PromptSection,
+    SessionSettings,
+    SilenceSection,
+)
 from voiceagent.tools.settings import ToolsSection
-from voiceagent.turn.options import BargeInSettings
+from voiceagent.turn.options import BargeInSettings, TurnSection
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
     "without lists, markup or emoji, in the language of the user."
 )
-
-FILLERS: Mapping[str, tuple[str, ...]] = {
-    "en": ("Let me see…", "One moment…", "Let me think…"),
-    "zh": ("我想想…", "稍等一下…", "让我看看…"),
-}
 
 
 class EngineSection(BaseModel):
@@ -84,63 +87,11 @@ class AgentSection(Section):
     apology: str = "Sorry, something went wrong. Please try again."
 
 
-class TurnSection(Section):
-    """Turn-taking. `silence_ms` 0 lets the endpointer choose; `model` helps it (65 ms of a core at every pause);
-    `speculations` is how many replies a turn may be prepared ahead and thrown away."""
-
-    silence_ms: Milliseconds = 0
-    prefix_ms: Milliseconds = 300
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    model: Literal["", "smart-turn-v3.2"] = ""
-    speculations: Annotated[int, Field(ge=0)] = 3
-    max_turn_seconds: Seconds = 60.0
-
-
-class SilenceSection(Section):
-    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in
-    a row; the next time `goodbye`, and ends the talk."""
-
-    prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
-    prompts: Annotated[int, Field(ge=0)] = 2
-    prompt: str = "Are you still there?"
-    goodbye: str = "I will hang up now. Goodbye."
-
-
-class FillerSection(Section):
-    """What is said when the answer is slow: after `after_ms` without the model's first word (0: never), and while a
-    slow tool runs. `phrases` by language; those of one language are said in turn, never one twice in a row."""
-
-    after_ms: Milliseconds = 0
-    phrases: Mapping[str, tuple[str, ...]] = FILLERS
-
-
-class PlayoutSection(Section):
-    """`lead_ms`: how much audio the client is given ahead of what it plays. `held_back_ms`: how late a client that does
-    not report its position is thought to play (its own buffer and its loudspeaker's), for what was heard of a reply.
-    `speech_cache_mb`: how much speech is kept to be played again at once (0: none)."""
-
-    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
-    frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
-    held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
-    speech_cache_mb: Annotated[int, Field(ge=0)] = 64
-
-
-class MemorySection(Section):
+class MemorySection(PromptSection):
     """`path` is the SQLite file of users' memories ("" keeps none). A prompt holds the last `turns` turns as far as
     `tokens` allow."""
 
     path: str = ""
-    turns: Annotated[int, Field(ge=1)] = 20
-    tokens: Annotated[int, Field(ge=64)] = 3000
-
-
-class DeadlineSection(Section):
-    """How long each engine may be silent before the turn fails."""
-
-    asr_seconds: Seconds = 10.0
-    llm_first_token_seconds: Seconds = 10.0
-    llm_next_token_seconds: Seconds = 10.0
-    tts_seconds: Seconds = 10.0
 
 
 class ApiKey(Section):
@@ -158,7 +109,7 @@ class ApiKey(Section):
         return value
 
 
-class LimitSection(Section):
+class LimitSection(DurationSection):
     """Who may connect and how much. Without `api_keys` everyone may; `allowed_origins` empty allows every web page."""
 
     api_keys: tuple[ApiKey, ...] = ()
@@ -166,8 +117,6 @@ class LimitSection(Section):
     sessions: Annotated[int, Field(ge=1)] = 500
     sessions_per_key: Annotated[int, Field(ge=1)] = 500
     message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
-    idle_seconds: Seconds = 600.0
-    session_seconds: Seconds = 3600.0
 
 
 class Settings(BaseSettings):
@@ -213,6 +162,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def session(self) -> SessionSettings:
+        """What a session takes from them."""
+        return SessionSettings(
+            turn=self.turn,
+            barge_in=self.interrupt,
+            silence=self.silence,
+            filler=self.filler,
+            playout=self.playout,
+            deadlines=self.deadlines,
+            prompt=self.memory,
+            duration=self.limits,
+            language=self.agent.language,
+        )
 
     @property
     def llm_section(self) -> EngineSection:
