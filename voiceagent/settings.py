@@ -62,14 +62,20 @@ class EngineSection(BaseModel):
 
 
 class ServerSection(Section):
-    """`drain_seconds`: how long talks may go on after SIGTERM."""
+    """Where the server listens."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; `0.0.0.0` or `::` for all of this machine's."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """The port; 0 takes a free one."""
     tls_cert: Path | None = None
+    """PEM file of the certificate. With it and `tls_key` the port speaks TLS (`https://`, `wss://`)."""
     tls_key: Path | None = None
+    """PEM file of the certificate's key."""
     drain_seconds: Seconds = 30.0
+    """How long sessions may go on after SIGTERM, while new ones are refused."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """Neither audio nor secrets are logged at any level."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
@@ -79,26 +85,32 @@ class ServerSection(Section):
 
 
 class AgentSection(Section):
-    """Who is talking. `apology` is said when an engine fails."""
+    """Who is talking."""
 
     instructions: str = INSTRUCTIONS
+    """The system prompt, unless the client sends its own."""
     voice: str | None = None
+    """The voice, by a name that the TTS engine knows; the engine's own without one."""
     language: str | None = None
+    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
     apology: str = "Sorry, something went wrong. Please try again."
+    """Said when an engine fails; rendered when the server starts."""
 
 
 class MemorySection(PromptSection):
-    """`path` is the SQLite file of users' memories ("" keeps none). A prompt holds the last `turns` turns as far as
-    `tokens` allow."""
+    """What is remembered of users."""
 
     path: str = ""
+    """SQLite file of the users' memories; empty keeps none."""
 
 
 class ApiKey(Section):
-    """`name` stands for the key in logs, limits and memory, where a slash parts it from the user's."""
+    """A key that clients may connect with."""
 
     name: Annotated[str, Field(pattern="^[^/]+$")]
+    """Stands for the key in logs, limits and memory, where a slash parts it from the user's id. Holds no slash."""
     key: SecretStr
+    """The key itself: printable ASCII without spaces."""
 
     @field_validator("key")
     @classmethod
@@ -110,13 +122,18 @@ class ApiKey(Section):
 
 
 class LimitSection(DurationSection):
-    """Who may connect and how much. Without `api_keys` everyone may; `allowed_origins` empty allows every web page."""
+    """Who may connect, and how much."""
 
     api_keys: tuple[ApiKey, ...] = ()
+    """The keys that open the server. Without any everybody may connect."""
     allowed_origins: tuple[str, ...] = ()
+    """The origins of web pages that may connect; empty allows every page."""
     sessions: Annotated[int, Field(ge=1)] = 500
+    """Sessions at once; more are refused with HTTP 503 and `Retry-After`."""
     sessions_per_key: Annotated[int, Field(ge=1)] = 500
+    """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
     message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
+    """The largest WebSocket message."""
 
 
 class Settings(BaseSettings):
@@ -147,6 +164,7 @@ class Settings(BaseSettings):
     telephone: TelephoneSection = TelephoneSection()
     tools: ToolsSection = ToolsSection()
     models_dir: Path | None = None
+    """Where model files are kept; the user's cache folder without one."""
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None

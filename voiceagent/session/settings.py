@@ -16,56 +16,72 @@ FILLERS: Mapping[str, tuple[str, ...]] = {
 
 
 class SilenceSection(Section):
-    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in
-    a row; the next time `goodbye`, and ends the session."""
+    """What the agent does when nobody says anything."""
 
     prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """The silence after which the agent asks whether the user is still there; 0: never."""
     prompts: Annotated[int, Field(ge=0)] = 2
+    """How often in a row it asks, before it says goodbye."""
     prompt: str = "Are you still there?"
+    """What it asks."""
     goodbye: str = "I will hang up now. Goodbye."
+    """What it says last; then the session ends."""
 
 
 class FillerSection(Section):
-    """What is said when the answer is slow: after `after_ms` without the model's first word (0: never), and while a
-    slow tool runs. `phrases` by language; those of one language are said in turn, never one twice in a row."""
+    """What is said when the answer is slow."""
 
     after_ms: Milliseconds = 0
+    """How long the model's first word may take until a filler is said; 0: never. While a tool runs its own `filler_ms`
+    counts."""
     phrases: Mapping[str, tuple[str, ...]] = FILLERS
+    """The fillers by language; those of one language are said in turn, never one twice in a row."""
 
 
 class PlayoutSection(Section):
-    """`lead_ms`: how much audio the client is given ahead of what it plays. `frame_ms`: how much it is sent at a time.
-    `held_back_ms`: how late a client that does not report its position is thought to play (its own buffer and its
-    loudspeaker's), for what was heard of a response. `speech_cache_mb`: how much speech is kept to be played again at
-    once (0: none)."""
+    """How audio is sent."""
 
     lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
+    """Audio the client is given ahead of what it plays. More bridges worse networks, and falls silent later at a
+    barge-in."""
     frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
+    """Length of one audio message."""
     held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
+    """How late a client that does not report its position is thought to play (its buffer and its loudspeaker's), to
+    know what was heard."""
     speech_cache_mb: Annotated[int, Field(ge=0)] = 64
+    """Speech that is kept to be played again at once; 0 keeps none."""
 
 
 class DeadlineSection(Section):
-    """How long each engine may be silent before the turn fails."""
+    """How long each engine may be silent before the turn fails with an apology."""
 
     asr_seconds: Seconds = 10.0
+    """For the transcript, once the turn has ended."""
     llm_first_token_seconds: Seconds = 10.0
+    """For the model's first token."""
     llm_next_token_seconds: Seconds = 10.0
+    """For each further token."""
     tts_seconds: Seconds = 10.0
+    """For each next piece of audio."""
 
 
 class PromptSection(Section):
-    """A prompt holds the last `turns` turns as far as `tokens` allow."""
+    """How much of the conversation a prompt holds."""
 
     turns: Annotated[int, Field(ge=1)] = 20
+    """How many of the latest turns a prompt holds."""
     tokens: Annotated[int, Field(ge=64)] = 3000
+    """How many tokens of them at most."""
 
 
 class DurationSection(Section):
-    """How long a session may last: `idle_seconds` without a sign of life, `session_seconds` in all."""
+    """How long a session may last."""
 
     idle_seconds: Seconds = 600.0
+    """A session in which nobody has spoken for so long is ended."""
     session_seconds: Seconds = 3600.0
+    """The longest session."""
 
 
 @dataclass(frozen=True, slots=True)

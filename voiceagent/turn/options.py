@@ -12,15 +12,21 @@ Eagerness = Literal["low", "medium", "high", "auto"]
 
 
 class TurnSection(Section):
-    """Turn-taking in the configuration. `silence_ms` 0 lets the endpointer choose; `model` helps it (65 ms of a core at
-    every pause); `speculations` is how many responses a turn may be prepared ahead and thrown away."""
+    """Endpointing: when the user's turn has ended."""
 
     silence_ms: Milliseconds = 0
+    """The silence that ends a turn when the client names none; 0 lets the endpointer choose."""
     prefix_ms: Milliseconds = 300
+    """Audio kept from before the first voice."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The speech probability that counts as voice."""
     model: Literal["", "smart-turn-v3.2"] = ""
+    """A model that helps the endpointer, at 65 ms of a core for every pause; fetched by `voiceagent models fetch
+    smart-turn-v3.2`."""
     speculations: Annotated[int, Field(ge=0)] = 3
+    """How many responses a turn may have prepared ahead and thrown away; 0 prepares none."""
     max_turn_seconds: Seconds = 60.0
+    """A turn that lasts longer is answered anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +63,20 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BargeInThresholds:
-    """How hard the agent is to interrupt in one phase: milliseconds that a voice must go on to be confirmed.
-
-    `words_ms`: a clear voice that says something. `voice_ms`: a clear voice of which no words are known.
-    `listening_ms`: a clear voice with nothing but backchannels. `doubtful_ms`: what may be noise or a loudspeaker, if
-    there are words in it. `short_ms`: the shortest voice that counts once it has ended, unless it was a command.
-    `answers`: backchannels count as words.
-    """
+    """How hard the agent is to interrupt in one phase: milliseconds that a voice must go on to be confirmed."""
 
     words_ms: int = 704
+    """For a clear voice that says something."""
     voice_ms: int = 1216
+    """For a clear voice of which no words are known."""
     listening_ms: int = 2016
+    """For a clear voice with nothing but backchannels."""
     doubtful_ms: int = 2016
+    """For what may be noise or a loudspeaker, if there are words in it."""
     short_ms: int = 448
+    """The shortest voice that counts once it has ended, unless it was a command."""
     answers: bool = False
+    """Whether backchannels count as words."""
 
 
 THINKING = BargeInThresholds(words_ms=256, voice_ms=384, listening_ms=1216, doubtful_ms=1504, short_ms=192)
@@ -83,27 +89,32 @@ LAST_WORDS = BargeInThresholds(
 
 @dataclass(frozen=True, slots=True)
 class BargeInSettings:
-    """The thresholds of each phase, and how voices are told apart.
-
-    `hint` is the detector's probability that is reason enough to pause; what counts as voice is the turn's own
-    `threshold`. `clear` (the share of sure windows), `thin_db` (body) and `hum_db` (brightness) tell voices apart, see
-    `voice_features`. `echo_db`: how much louder than the echo explains somebody else must be.
+    """Barge-in: what stops the agent, in each phase of its response.
 
     Chosen by `python -m benchmarks.barge_in` for the phase SPEAKING; the other phases are set by judgement. With one of
     `clear` 0.4 to 0.9, `thin_db` -18 to -14, `words_ms` 704 to 896 or `doubtful_ms` 1984 to 2496 changed, no kind of
     clip changed by more than one or two. `words_ms` 512 lost a tenth of the backchannels, `short_ms` 608 a tenth of the
-    short commands.
+    short commands. What counts as voice is the turn's own `threshold`.
     """
 
     thinking: BargeInThresholds = THINKING
+    """While the response is being prepared and nothing of it was heard."""
     first_words: BargeInThresholds = FIRST_WORDS
+    """While it has just begun."""
     speaking: BargeInThresholds = SPEAKING
+    """While it is spoken."""
     last_words: BargeInThresholds = LAST_WORDS
+    """While less than a second of it is left."""
     hint: float = 0.3
+    """The detector's probability that is reason enough to pause."""
     clear: float = 0.7
+    """Share of sure windows that a clear voice has."""
     thin_db: float = -14.0
+    """Body (low against middle frequencies) below which a voice may be a loudspeaker; less where the user has less."""
     hum_db: float = -18.0
+    """Brightness below which a voice that has ended was only hummed, as a backchannel is."""
     echo_db: float = 7.0
+    """How much louder than the echo explains somebody else must be."""
 
     def thresholds(self, phase: Phase) -> BargeInThresholds:
         match phase:
