@@ -114,7 +114,7 @@ class ResponsePlayout:
         return max(0.0, self._played_at + self.lag - now())
 
     def flush(self) -> None:
-        """The client is told to throw away what it has not played."""
+        """The client throws away what it has not played."""
         self._clock.flush(now())
 
     # -- what was heard ---------------------------------------------------------------------------------------------

@@ -209,6 +209,9 @@ class ResponseManager:
             case ResponseDone(item=item):
                 if item is not None:
                     self._keep_spoken(item.id, response.spoken)
+                if event.error_code is not None:
+                    stage, _, code = event.error_code.partition("_")
+                    log.warning("session %s: %s: %s, response %s", self._context.id, stage, code, event.response_id)
                 if response.called:
                     event = replace(event, calls=self.calls.begin(response, response.called))
         self._context.emit(event)

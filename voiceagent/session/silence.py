@@ -50,7 +50,7 @@ MOST_IN_A_ROW = 3
 LOOK_AGAIN = 0.2
 """Seconds until the next look at a session in which somebody makes a sound."""
 SILENCE = "(silence)"
-"""What the model is told that the user says."""
+"""What the model is shown in place of the user's words."""
 
 
 class IdleTimeout:

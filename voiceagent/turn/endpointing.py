@@ -85,19 +85,20 @@ class SpeakerPauses:
         self._pauses *= MEMORY
 
 
-# What speaks for and against the end of a turn: small rules that each look at one side of a pause.
-#
-# A rule gives evidence in log-odds: positive when the speaker has finished, negative when they will go on, 0 when it
-# cannot tell. The evidence of all rules is added up, as in a logistic regression, where most of the weights come from.
-#
-# Measured on the pauses of 160 ms and more of recorded turns (388 within, 469 at the end; English, half of the speakers
-# learners), area under the curve, speakers left out of the fit: words 0.61, words and fade 0.71, words, fade and habit
-# 0.80; Smart Turn alone 0.79, with all three 0.86. What did not help beyond these: pitch (0.60 alone, nothing beside
-# the fade), the level of the pause itself (it measures the room), the detector's probabilities, the longest pause so
-# far, and asking Smart Turn again later in the pause or about less audio.
-
-
 class Rule(Protocol):
+    """A small rule that looks at one side of a pause, and what speaks there for or against the end of the turn.
+
+    It gives evidence in log-odds: positive when the speaker has finished, negative when they will go on, 0 when it
+    cannot tell. The evidence of all rules is added up, as in a logistic regression, where most of the weights come
+    from.
+
+    Measured on the pauses of 160 ms and more of recorded turns (388 within, 469 at the end; English, half of the
+    speakers learners), area under the curve, speakers left out of the fit: words 0.61, words and fade 0.71, words, fade
+    and habit 0.80; Smart Turn alone 0.79, with all three 0.86. What did not help beyond these: pitch (0.60 alone,
+    nothing beside the fade), the level of the pause itself (it measures the room), the detector's probabilities, the
+    longest pause so far, and asking Smart Turn again later in the pause or about less audio.
+    """
+
     @property
     def name(self) -> str:
         """The name of this rule's share in the evidence that is shown."""
