@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,6 +23,7 @@ from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
 from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
+from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
@@ -103,7 +105,8 @@ async def open_shared(
             await fillers.prepare(
                 SpeakingStyle(fillers.language(settings.agent.language), CLIENT_RATE, settings.agent.voice)
             )
-        yield SessionResources(engines, settings, apology, model, toolbox, fillers), memory
+        tool_server = partial(ClientMcp, settings.tools)
+        yield SessionResources(engines, settings.session, apology, model, toolbox, fillers, tool_server), memory
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:

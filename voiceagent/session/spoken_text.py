@@ -1,4 +1,4 @@
-"""What a listener has heard of a reply, to the word, from how much of its audio was played."""
+"""Spoken text: what of a response was heard, to the word, from how much of its audio was played."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ SECONDS_PER_IDEOGRAPH = 0.22
 
 @dataclass(slots=True)
 class SpokenClause:
-    """One clause of the reply: its own text and where its audio lies, in seconds from the start of the reply."""
+    """One clause of the response: its own text and where its audio lies, in seconds from the start of the response."""
 
     text: str
     start: float
@@ -39,7 +39,7 @@ class SpokenClause:
 
 
 class SpokenText:
-    """The reply's clauses in order, with the audio made of each."""
+    """The response's clauses in order, with the audio made of each."""
 
     def __init__(self) -> None:
         self._clauses: list[SpokenClause] = []

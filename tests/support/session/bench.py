@@ -381,7 +381,7 @@ async def unguarded(
         "sess_1",
         SessionResources(
             Engines(vad or LoudnessVad(), asr, model, voice),
-            settings,
+            settings.session,
             APOLOGY,
             toolbox=toolbox or Toolbox(),
             fillers=Fillers(voice, settings.filler),
