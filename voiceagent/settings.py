@@ -3,16 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
-    field_validator,
-    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -26,15 +23,12 @@ from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError
+from voiceagent.llm.base import INSTRUCTIONS
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.server.settings import LimitSection, ServerSection
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.turn.options import BargeInSettings
-
-INSTRUCTIONS = (
-    "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
-    "without lists, markup or emoji, in the language of the user."
-)
 
 FILLERS: Mapping[str, tuple[str, ...]] = {
     "en": ("Let me see…", "One moment…", "Let me think…"),
@@ -56,29 +50,6 @@ class EngineSection(BaseModel):
 
     def with_options(self) -> dict[str, object]:
         return {"engine": self.engine, **(self.model_extra or {})}
-
-
-class ServerSection(Section):
-    """Where the server listens."""
-
-    host: str = "127.0.0.1"
-    """The address to listen on; `0.0.0.0` or `::` for all of this machine's."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """The port; 0 takes a free one."""
-    tls_cert: Path | None = None
-    """PEM file of the certificate. With it and `tls_key` the port speaks TLS (`https://`, `wss://`)."""
-    tls_key: Path | None = None
-    """PEM file of the certificate's key."""
-    drain_seconds: Seconds = 30.0
-    """How long sessions may go on after SIGTERM, while new ones are refused."""
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    """Neither audio nor secrets are logged at any level."""
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key are given together or not at all")
-        return self
 
 
 class AgentSection(Section):
@@ -172,42 +143,6 @@ class DeadlineSection(Section):
     """For each further token."""
     tts_seconds: Seconds = 10.0
     """For each next piece of audio."""
-
-
-class ApiKey(Section):
-    """A key that clients may connect with."""
-
-    name: Annotated[str, Field(pattern="^[^/]+$")]
-    """Stands for the key in logs, limits and memory, where a slash parts it from the user's id. Holds no slash."""
-    key: SecretStr
-    """The key itself: printable ASCII without spaces."""
-
-    @field_validator("key")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value()
-        if not key or not all("!" <= char <= "~" for char in key):
-            raise ValueError("must be printable ASCII without spaces, and not empty")
-        return value
-
-
-class LimitSection(Section):
-    """Who may connect, and how much."""
-
-    api_keys: tuple[ApiKey, ...] = ()
-    """The keys that open the server. Without any everybody may connect."""
-    allowed_origins: tuple[str, ...] = ()
-    """The origins of web pages that may connect; empty allows every page."""
-    sessions: Annotated[int, Field(ge=1)] = 500
-    """Sessions at once; more are refused with HTTP 503 and `Retry-After`."""
-    sessions_per_key: Annotated[int, Field(ge=1)] = 500
-    """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
-    message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
-    """The largest WebSocket message."""
-    idle_seconds: Seconds = 600.0
-    """A session in which nobody has spoken for so long is ended."""
-    session_seconds: Seconds = 3600.0
-    """The longest session."""
 
 
 class Settings(BaseSettings):

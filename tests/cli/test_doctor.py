@@ -11,7 +11,8 @@ from rich.console import Console
 
 from voiceagent.cli.doctor import Check, report, show
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import ApiKey, EngineSection, LimitSection, MemorySection, ServerSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection, ServerSection
+from voiceagent.settings import EngineSection, MemorySection, Settings
 
 KEY = "sk-very-secret-0123456789"
 

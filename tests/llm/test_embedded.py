@@ -9,11 +9,10 @@ import pytest
 
 from voiceagent.engines import make
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.llm.base import Completed, LlmRequest, Message, TextDelta
+from voiceagent.llm.base import INSTRUCTIONS, Completed, LlmRequest, Message, TextDelta
 from voiceagent.llm.embedded import EmbeddedLlm, EmbeddedLlmOptions
 from voiceagent.llm.slots import Slots
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import INSTRUCTIONS
 
 SYSTEM = Message("system", INSTRUCTIONS)
 STORY = (SYSTEM, Message("user", "Tell me a story about a dragon."))

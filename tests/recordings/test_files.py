@@ -25,7 +25,7 @@ from voiceagent.session.options import SessionOptions
 DYING = """
 import os, sys
 from pathlib import Path
-from tests.recorded import *
+from tests.support.recorded import *
 from voiceagent.recordings.store import Store
 recording = SessionRecording(Store(Path(sys.argv[1]), 30), about(), audio=True)
 microphone(recording, STARTED, tone(10.0))

@@ -23,7 +23,8 @@ from voiceagent import engines
 from voiceagent.errors import ConfigError
 from voiceagent.models.pip import without_credentials
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import EngineSection, ServerSection, Settings
+from voiceagent.server.settings import ServerSection
+from voiceagent.settings import EngineSection, Settings
 
 State = Literal["good", "warning", "wrong"]
 

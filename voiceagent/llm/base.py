@@ -9,6 +9,12 @@ from pydantic import JsonValue
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 
+INSTRUCTIONS = (
+    "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
+    "without lists, markup or emoji, in the language of the user."
+)
+"""The system prompt of an agent that has none of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
