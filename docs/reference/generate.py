@@ -4,11 +4,13 @@ The pages are written beside this file and are not kept in the repository. `pyth
 them without building the site.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from docs.reference import api_pages, commands_page, metrics_page, realtime_page, session_page, settings_page
 
+log = logging.getLogger("mkdocs.plugins.reference")
 FOLDER = Path(__file__).parent
 
 INDEX = """\
@@ -45,8 +47,10 @@ def write(folder: Path = FOLDER) -> None:
 
 
 def on_pre_build(config: object) -> None:
-    """Called by MkDocs."""
+    """Called by MkDocs. What is logged as a warning here ends a strict build."""
     write()
+    for key in settings_page.unexplained():
+        log.warning("the setting %s says nowhere what it means: put a text below it in its class", key)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import voiceagent_client.cli
 from pydantic import BaseModel
 
 import voiceagent
-from voiceagent.channels.realtime.server_events import ServerEvent
 from voiceagent.channels.realtime.client_events import ClientEvent
+from voiceagent.channels.realtime.server_events import ServerEvent
 from voiceagent.session.commands import Command
 from voiceagent.session.events import Event
 from voiceagent.settings import Settings

@@ -188,7 +188,7 @@ async def test_an_agent_calls_a_tool_and_speaks_of_the_result(
         "name": "calc",
         "command": sys.executable,
         "cwd": ROOT,
-        "args": ("-m", "tests.tools_mcp_server", "stdio", str(tmp_path / "log")),
+        "args": ("-m", "tests.support.tools_mcp_server", "stdio", str(tmp_path / "log")),
     }
     both = ToolsSection.model_validate({"python": settings.tools.python, "mcp": [mcp]})
     settings = settings.model_copy(update={"tools": both})

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from voiceagent import extras
 from voiceagent.errors import EngineError
 from voiceagent.gateway.cache.index import MeaningIndex
 from voiceagent.gateway.cache.meaning import EmbeddingOptions, EncoderMeaning, EndpointMeaning, MeaningModel, Vector
@@ -195,6 +196,7 @@ def cached(
     """The engine behind the cache of the settings. Raises ConfigError for a Redis address that is none."""
     store: CacheStore
     if settings.redis is not None:
+        extras.need("redis", "[llm.cache] redis")
         from voiceagent.gateway.cache.redis import RedisStore  # only who configures it needs the package
 
         store = RedisStore(settings.redis, settings.entries, settings.seconds)
