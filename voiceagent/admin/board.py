@@ -1,4 +1,4 @@
-"""Board: what an operator sees of the sessions in progress, how fast they are answered, what fails and what it costs."""
+"""Board: what an operator sees of the sessions in progress, their latency, failures and cost."""
 
 import time
 from collections import Counter, deque
@@ -43,7 +43,7 @@ class ServerNumbers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The latency of one stage in milliseconds, over the latest `count` turns. The first stage is the whole response."""
+    """Latency of one stage in milliseconds, over the latest `count` turns. The first stage is the whole response."""
 
     stage: str
     count: int
@@ -63,8 +63,8 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole board at one moment. `seconds` since the server began; `lag_ms` is the loop's worst delay of late; `llm`
-    None for a model of one endpoint."""
+    """The whole board at one moment. `seconds` since the server began; `lag_ms` is the loop's worst delay lately; `llm`
+    is None for a model of one endpoint."""
 
     seconds: int
     draining: bool

@@ -1,4 +1,5 @@
-"""The operator's pages: `/admin`, only where `[admin] key` is set. What they show is in `board`, who may look in `auth`."""
+"""The operator's pages: `/admin`, only where `[admin] key` is set. What they show is in `board`,
+who may look in `auth`."""
 
 import asyncio
 import logging

@@ -40,7 +40,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Call `on_timer(name)` in so many seconds, or never when `seconds` is None; replaces an earlier timer of that name."""
+    """Call `on_timer(name)` in so many seconds; never if `seconds` is None. Replaces an earlier timer of that name."""
 
     name: str
     seconds: float | None
@@ -67,8 +67,8 @@ class SendDigits:
 
 @dataclass(frozen=True, slots=True)
 class CallControl:
-    """An operation on the call that needs the vendor's own interface: an HTTP request, mostly. `on_call_control` is called
-    with its outcome; `ref` tells operations apart."""
+    """An operation on the call that needs the vendor's own interface: an HTTP request, mostly. `on_call_control` gets
+    its outcome; `ref` tells operations apart."""
 
     operation: HangUp | Transfer | SendDigits
     ref: str = ""

@@ -8,8 +8,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from voiceagent.channels.base import Frame
 
 SET_MESSAGE_HANDLER = "voiceagent.set_message_handler"
-"""An extension of the ASGI scope, offered by our own server: `set(handler)` has messages handed to `handler` as they are
-read, instead of through `receive`; None ends it."""
+"""An extension of the ASGI scope, offered by our own server: `set(handler)` has messages handed to it as they are read,
+instead of through `receive`; None ends it."""
 
 MessageHandler = Callable[[Frame], bool]
 """Handles a message, or returns False when it is to come through `receive`, as all do while one waits there."""

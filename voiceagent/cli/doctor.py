@@ -29,7 +29,7 @@ from voiceagent.settings import EngineSection, Settings
 
 State = Literal["good", "warning", "wrong"]
 
-LOCAL_MODELS: Mapping[tuple[engines.Kind, str], str] = {
+LOCAL_MODELS: Mapping[tuple[engines.EngineStage, str], str] = {
     ("vad", "silero"): "silero-vad",
     ("asr", "sherpa"): "moonshine-tiny-en",
     ("llm", "embedded"): "smollm2-135m-instruct",
@@ -80,7 +80,7 @@ def show(checks: Sequence[Check], console: Console) -> None:
     console.print(table)
 
 
-def _sections(settings: Settings) -> dict[engines.Kind, EngineSection]:
+def _sections(settings: Settings) -> dict[engines.EngineStage, EngineSection]:
     return {"vad": settings.vad, "asr": settings.asr, "llm": settings.llm_section, "tts": settings.tts}
 
 
@@ -107,11 +107,11 @@ def _engines(settings: Settings, store: ModelStore) -> Iterator[Check]:
     for kind, section in _sections(settings).items():
         what = f"engine [{kind}]"
         try:
-            engines.make(kind, section.with_options(), store)
+            engines.KINDS[kind].make(f"[{kind}]", section.with_options(), store)
         except MissingExtra as error:
             yield Check(what, "wrong", str(error), error.command)
         except ConfigError as error:
-            there = ", ".join(engines.names(kind))
+            there = ", ".join(engines.KINDS[kind].names())
             yield Check(what, "wrong", str(error), f"correct [{kind}] in the configuration; engines: {there}")
         except (ImportError, OSError) as error:  # OSError: a shared library that is not there
             yield Check(what, "wrong", f"{section.engine} cannot be loaded: {error}", "pip install voiceagent")

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from voiceagent.plugins import PluginKind
+
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
 
@@ -130,3 +132,7 @@ class LlmEngine(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+LLM_ENGINES = PluginKind("llm", LlmEngine)
+"""The LLM engines that a configuration may name."""

@@ -53,7 +53,7 @@ class LearnsOutcomes(Protocol):
 
 
 class ResponseOutcomeObserver:
-    """The observer that tells a language model how each response ended. One without a single word counts for nothing."""
+    """The observer that tells a language model how each response ended; one without a single word does not count."""
 
     def __init__(self, llm: LearnsOutcomes, session: str, user: str) -> None:
         self._llm, self._session, self._user = llm, session, user

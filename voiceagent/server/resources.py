@@ -5,16 +5,15 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from voiceagent import engines as registry
 from voiceagent import extras
-from voiceagent.asr.base import AsrEngine
+from voiceagent.asr.base import ASR_ENGINES
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
-from voiceagent.llm.base import LlmEngine
+from voiceagent.llm.base import LLM_ENGINES, LlmEngine
 from voiceagent.memory.base import MemoryStore
 from voiceagent.memory.sqlite import SqliteMemory
 from voiceagent.models.store import ModelStore
@@ -23,9 +22,9 @@ from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
 from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.toolbox import Toolbox
-from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.tts.base import TTS_ENGINES, TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
-from voiceagent.vad.base import VadEngine
+from voiceagent.vad.base import VAD_ENGINES
 
 if TYPE_CHECKING:  # its package is optional
     from voiceagent.turn.smart_turn import SmartTurn
@@ -43,10 +42,10 @@ def make_engines(settings: Settings) -> Engines:
     """Build the configured engines without loading anything. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
     return Engines(
-        vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
-        asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
+        vad=VAD_ENGINES.make("[vad]", settings.vad.with_options(), models),
+        asr=ASR_ENGINES.make("[asr]", settings.asr.with_options(), models),
         llm=make_llm(settings),
-        tts=kept(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
+        tts=kept(TTS_ENGINES.make("[tts]", settings.tts.with_options(), models), settings),
     )
 
 
@@ -59,7 +58,7 @@ def kept(voice: TtsEngine, settings: Settings) -> TtsEngine:
 def make_llm(settings: Settings) -> LlmEngine:
     """The language model alone. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
-    return cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models))
+    return LLM_ENGINES.make("[llm]", settings.llm_section.with_options(), models)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from voiceagent.errors import VoiceagentError
 from voiceagent.llm.base import Caller, ToolSpec
+from voiceagent.plugins import PluginKind
 
 
 class ToolError(VoiceagentError):
@@ -51,3 +52,7 @@ class ToolSource(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+TOOL_SOURCES = PluginKind("tools", ToolSource)
+"""The sources of tools that a configuration may name."""
