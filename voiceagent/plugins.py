@@ -55,21 +55,28 @@ class PluginKind(Generic[T]):
             raise ConfigError(f"{said} has no Options, the pydantic model of its options")
         return cast(PluginClass[T], loaded)
 
-    def make(self, where: str, section: Mapping[str, object], *context: object) -> T:
-        """The plug-in that a table asks for: its `engine` names it, the other keys are its options. `context` is passed
-        to the class after the options. Raises ConfigError as `find`, and InvalidConfig for wrong options."""
+    def check(self, where: str, section: Mapping[str, object]) -> tuple[PluginClass[T], BaseModel]:
+        """The class that a table asks for by `engine`, and its options, which are the other keys. Raises ConfigError as
+        `find`, and InvalidConfig for wrong options."""
         options = dict(section)
         name = str(options.pop("engine"))
         plugin = self.find(where, name)
         try:
-            parsed = plugin.Options.model_validate(options)
+            return plugin, plugin.Options.model_validate(options)
         except ValidationError as error:
             lines = [f"{where} {line} (engine {name!r})" for line in problems_of(error, plugin.Options)]
             raise InvalidConfig(lines) from None
-        made = plugin(parsed, *context)
+
+    def make(self, where: str, section: Mapping[str, object], *context: object) -> T:
+        """The plug-in that a table asks for. `context` is passed to the class after the options. Raises ConfigError as
+        `check`."""
+        plugin, options = self.check(where, section)
+        made = plugin(options, *context)
         for member, kind in _members(self.interface):
             if isinstance(kind, property) and inspect.getattr_static(made, member, None) is None:
-                raise ConfigError(f"{where} engine = {name!r} is no {self.interface.__name__}: it has no {member}")
+                raise ConfigError(
+                    f"{where} engine = {section['engine']!r} is no {self.interface.__name__}: no {member}"
+                )
         return made
 
     def _installed(self, said: str, name: str) -> object:

@@ -1,31 +1,36 @@
-"""All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
+"""Settings of the whole server: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`).
 
+Only the server and the command line read them: every part of the project is handed its own section.
+"""
+
+import difflib
 import os
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from voiceagent.admin.settings import AdminSection
+from voiceagent.channels.settings import ChannelSection
 from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
-from voiceagent.errors import ConfigError
 from voiceagent.llm.base import INSTRUCTIONS
+from voiceagent.memory.settings import MemorySection
+from voiceagent.problems import InvalidConfig, did_you_mean, problems_of
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.section import EngineSection, Milliseconds, Seconds, Section
 from voiceagent.server.settings import LimitSection, ServerSection
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.turn.options import BargeInSettings
@@ -34,22 +39,6 @@ FILLERS: Mapping[str, tuple[str, ...]] = {
     "en": ("Let me see…", "One moment…", "Let me think…"),
     "zh": ("我想想…", "稍等一下…", "让我看看…"),
 }
-
-
-class EngineSection(BaseModel):
-    """`engine` names it; every other key is an option of that engine."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    engine: str
-
-    def __repr__(self) -> str:
-        """Without the options: a key may be among them."""
-        return f"EngineSection(engine={self.engine!r})"
-
-    __str__ = __repr__
-
-    def with_options(self) -> dict[str, object]:
-        return {"engine": self.engine, **(self.model_extra or {})}
 
 
 class AgentSection(Section):
@@ -121,17 +110,6 @@ class PlayoutSection(Section):
     """Speech that is kept to be played again at once; 0 keeps none."""
 
 
-class MemorySection(Section):
-    """What is remembered of users."""
-
-    path: str = ""
-    """SQLite file of the users' memories; empty keeps none."""
-    turns: Annotated[int, Field(ge=1)] = 20
-    """How many of the latest turns a prompt holds."""
-    tokens: Annotated[int, Field(ge=64)] = 3000
-    """How many tokens of them at most."""
-
-
 class DeadlineSection(Section):
     """How long each engine may be silent before the turn fails with an apology."""
 
@@ -146,7 +124,7 @@ class DeadlineSection(Section):
 
 
 class Settings(BaseSettings):
-    """Everything. Unknown keys are errors, so that a typing slip is not silently ignored."""
+    """The whole configuration. Unknown keys are errors, so that a typing slip is not silently ignored."""
 
     model_config = SettingsConfigDict(
         env_prefix="VOICEAGENT_",
@@ -172,23 +150,14 @@ class Settings(BaseSettings):
     recordings: RecordingsSection = RecordingsSection()
     telephone: TelephoneSection = TelephoneSection()
     tools: ToolsSection = ToolsSection()
+    channels: Mapping[str, ChannelSection] = {}
+    """Channels of other packages, by name."""
     models_dir: Path | None = None
     """Where model files are kept; the user's cache folder without one."""
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None
     tts: EngineSection = EngineSection(engine="hibari")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @property
     def llm_section(self) -> EngineSection:
@@ -200,19 +169,74 @@ class Settings(BaseSettings):
 
 
 def load(path: Path | None = None) -> Settings:
-    """Read the TOML file (if any) and the environment, which wins. Raises ConfigError naming the key that is wrong."""
-    if path is not None and not path.is_file():
-        raise ConfigError(f"no configuration file at {path}")
+    """Read the TOML file (if any) and the environment, which wins. Raises InvalidConfig, naming every key that is
+    wrong; the options of plug-ins are checked where those are made."""
+    settings, problems = read(path)
+    if problems:
+        raise InvalidConfig(problems)
+    return settings
+
+
+def read(path: Path | None = None) -> tuple[Settings, list[str]]:
+    """The settings of the TOML file (if any) and the environment, which wins, with a line for every key that is wrong.
+    Sections with problems have their defaults."""
+    source = str(path or "environment")
+    problems = list(_unknown_variables(os.environ))
+    table: dict[str, object] = {}
+    try:
+        table = _parsed(path) if path is not None else {}
+        return _from(table), problems
+    except ValidationError as error:
+        problems += [f"{source}: {line}" for line in problems_of(error, Settings)]
+        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+    except ValueError as error:  # not TOML, or an environment value that is not JSON where a list is wanted
+        return Settings.model_construct(), [f"{source}: {error}", *problems]
+    try:
+        return _from({key: value for key, value in table.items() if key not in wrong}), problems
+    except ValueError:  # the environment is wrong too
+        return Settings.model_construct(), problems
+
+
+def _parsed(path: Path) -> dict[str, object]:
+    """Raises ValueError."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ValueError("there is no such file") from None
+    except UnicodeDecodeError:
+        raise ValueError("is not utf-8 text") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+
+
+def _from(table: dict[str, object]) -> Settings:
+    """The settings of a parsed file and the environment, which wins. Raises ValueError."""
 
     class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=path)
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return env_settings, InitSettingsSource(settings_cls, table)
 
-    try:
-        return FromFile()
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        problem = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigError(f"{path or 'environment'}: {key}: {problem.removeprefix('Value error, ')}") from None
-    except (ValueError, OSError) as error:  # not TOML, or an environment value that is not JSON where a list is wanted
-        raise ConfigError(f"{path or 'environment'}: {error}") from None
+    return FromFile()
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A line for each variable that is meant for a section, or a key, that there is not. A name without `__` that
+    resembles none of ours may be another program's."""
+    known = set(Settings.model_fields)
+    for name in sorted(environment):
+        prefix, found, rest = name.lower().partition("voiceagent_")
+        section, nested, _ = rest.partition("__")
+        if prefix or not found or section in known:
+            continue
+        hint = did_you_mean(section, known)
+        if nested or (hint and difflib.get_close_matches(section, known, n=1, cutoff=0.8)):
+            yield f"environment: {name}: there is no section {section.upper()}{hint}"

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from voiceagent.channels.base import CallController, WireProtocol
 from voiceagent.channels.transport import Transport
+from voiceagent.plugins import PluginKind
 from voiceagent.session.options import SessionOptions
 
 ANYONE = "anyone"
@@ -105,6 +106,18 @@ class Channel:
 
     routes: Sequence[BaseRoute] = ()
     run: Callable[[], Awaitable[None]] | None = None
+
+
+class ChannelPlugin(Protocol):
+    """A channel of another package. Constructed from its Options and the ChannelHost."""
+
+    def channel(self) -> Channel:
+        """Its routes and its own work."""
+        ...
+
+
+CHANNELS = PluginKind("channels", ChannelPlugin)
+"""The channels of other packages that a configuration may name."""
 
 
 def presented_key(authorization: str | None, subprotocols: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from voiceagent.admin import routes as admin
 from voiceagent.admin.board import Board
-from voiceagent.channels.channel import Channel, Client, Denied, error_response
+from voiceagent.channels.channel import CHANNELS, Channel, Client, Denied, error_response
 from voiceagent.channels.realtime import routes as realtime
 from voiceagent.channels.telephone.media_stream import routes as telephone
 from voiceagent.channels.telephone.vendors import asterisk, audiosocket, freeswitch, genesys, vonage
@@ -100,6 +100,7 @@ class VoiceServer:
         )
 
     def _make_channels(self) -> list[Channel]:
+        """Raises ConfigError."""
         settings = self.settings
         return [
             realtime.channel(self),
@@ -107,6 +108,10 @@ class VoiceServer:
             admin.channel(settings.admin, self.board, self.recordings),
             *(channel(self, settings.telephone) for channel in TELEPHONE_CHANNELS),
             xiaozhi.channel(self, settings.xiaozhi),
+            *(
+                CHANNELS.make(f"[channels.{name}]", section.with_options(name), self).channel()
+                for name, section in settings.channels.items()
+            ),
         ]
 
     @asynccontextmanager

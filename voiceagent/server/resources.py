@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceagent import extras
@@ -14,8 +13,7 @@ from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LLM_ENGINES, LlmEngine
-from voiceagent.memory.base import MemoryStore
-from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.memory.base import MEMORY_STORES, MemoryStore
 from voiceagent.models.store import ModelStore
 from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
@@ -73,8 +71,8 @@ async def open_shared(
                 stack.push_async_callback(engine.close)
                 tasks.create_task(engine.open())
         memory: MemoryStore | None = None
-        if settings.memory.path:
-            memory = SqliteMemory(Path(settings.memory.path))
+        if settings.memory.enabled:
+            memory = MEMORY_STORES.make("[memory]", settings.memory.with_options())
             stack.push_async_callback(memory.close)
             await memory.open()
         model: SmartTurn | None = None

@@ -42,6 +42,11 @@ class Tool(Protocol):
 class ToolSource(Protocol):
     """Where tools come from: a Python module, an MCP server, the configuration."""
 
+    @property
+    def label(self) -> str:
+        """Says which of the configured sources it is."""
+        ...
+
     async def open(self) -> None:
         """Connect, within a deadline. Raises ConfigError for what is configured wrongly; a server that is only away is
         tried again later."""
