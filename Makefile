@@ -39,6 +39,8 @@ docs: develop .venv/.docs
 lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 	$(BIN)/mypy
 
 test: lint models

@@ -10,8 +10,12 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from voiceagent.cli.doctor import Check, report, show
+from voiceagent.memory.settings import MemorySection
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import ApiKey, EngineSection, LimitSection, MemorySection, ServerSection, Settings, TtsSection
+from voiceagent.section import EngineSection
+from voiceagent.server.settings import ApiKey, LimitSection, ServerSection
+from voiceagent.settings import Settings
+from voiceagent.tts.settings import TtsSection
 
 KEY = "sk-very-secret-0123456789"
 

@@ -10,9 +10,10 @@ from tests.support.speech_server import SpeechServer
 from voiceagent.audio.pcm import Pcm
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
+from voiceagent.section import EngineSection
 from voiceagent.server.resources import make_engines
 from voiceagent.session.spoken_text import SpokenText
-from voiceagent.settings import AgentSection, EngineSection, Settings, TtsSection
+from voiceagent.settings import AgentSection, Settings
 from voiceagent.tts.base import TtsAudio, TtsEngine, TtsRequest, WordTiming
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts
@@ -23,6 +24,7 @@ from voiceagent.tts.normalise import normalise
 from voiceagent.tts.normalised import NormalisedTts, WrittenTimings
 from voiceagent.tts.openai import OpenAITts
 from voiceagent.tts.retried import RetriedTts
+from voiceagent.tts.settings import TtsSection
 from voiceagent.tts.wrapper import innermost
 
 RATE = 24_000

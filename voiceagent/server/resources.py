@@ -5,19 +5,16 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from voiceagent import engines as registry
 from voiceagent import extras
-from voiceagent.asr.base import AsrEngine
+from voiceagent.asr.base import ASR_ENGINES
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
-from voiceagent.llm.base import LlmEngine
-from voiceagent.memory.base import MemoryStore
-from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.llm.base import LLM_ENGINES, LlmEngine
+from voiceagent.memory.base import MEMORY_STORES, MemoryStore
 from voiceagent.models.store import ModelStore
 from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
@@ -25,12 +22,12 @@ from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
-from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.tts.base import TTS_ENGINES, TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts
 from voiceagent.tts.normalised import NormalisedTts
 from voiceagent.tts.retried import RetriedTts
-from voiceagent.vad.base import VadEngine
+from voiceagent.vad.base import VAD_ENGINES
 
 if TYPE_CHECKING:  # its package is optional
     from voiceagent.turn.smart_turn import SmartTurn
@@ -48,10 +45,10 @@ def make_engines(settings: Settings) -> Engines:
     """Build the configured engines without loading anything. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
     return Engines(
-        vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
-        asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
+        vad=VAD_ENGINES.make("[vad]", settings.vad.with_options(), models),
+        asr=ASR_ENGINES.make("[asr]", settings.asr.with_options(), models),
         llm=make_llm(settings),
-        tts=make_voice(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
+        tts=make_voice(TTS_ENGINES.make("[tts]", settings.tts.with_options(), models), settings),
     )
 
 
@@ -68,7 +65,7 @@ def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
 def make_llm(settings: Settings) -> LlmEngine:
     """The language model alone. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
-    return cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models))
+    return LLM_ENGINES.make("[llm]", settings.llm_section.with_options(), models)
 
 
 @asynccontextmanager
@@ -83,8 +80,8 @@ async def open_shared(
                 stack.push_async_callback(engine.close)
                 tasks.create_task(engine.open())
         memory: MemoryStore | None = None
-        if settings.memory.path:
-            memory = SqliteMemory(Path(settings.memory.path))
+        if settings.memory.enabled:
+            memory = MEMORY_STORES.make("[memory]", settings.memory.with_options())
             stack.push_async_callback(memory.close)
             await memory.open()
         model: SmartTurn | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voiceagent.audio.pcm import Pcm
+from voiceagent.plugins import PluginKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,7 @@ class TtsEngine(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+TTS_ENGINES = PluginKind("tts", TtsEngine)
+"""The TTS engines that a configuration may name."""

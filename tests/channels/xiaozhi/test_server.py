@@ -22,8 +22,10 @@ from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.xiaozhi.protocol import MAX_MALFORMED
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.engines import Engines
+from voiceagent.memory.settings import MemorySection
 from voiceagent.server.app import VoiceServer
-from voiceagent.settings import ApiKey, LimitSection, MemorySection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 HELLO = json.dumps(
     {

@@ -222,10 +222,10 @@ class RealtimeProtocol:
             return [*self._references.found(event.item)]
         return [self._frame(told) for told in self._teller.tell(event)]
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         return []
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
         return []
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
