@@ -61,6 +61,13 @@ class EngineSection(BaseModel):
         return {"engine": self.engine, **(self.model_extra or {})}
 
 
+class TtsSection(EngineSection):
+    """`normalise`: figures, amounts and the like are put into words before the voice is given them. Off, the voice
+    reads them in its own way."""
+
+    normalise: bool = True
+
+
 class ServerSection(Section):
     """Where the server listens."""
 
@@ -168,7 +175,7 @@ class Settings(BaseSettings):
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None
-    tts: EngineSection = EngineSection(engine="hibari")
+    tts: TtsSection = TtsSection(engine="hibari")
 
     @classmethod
     def settings_customise_sources(

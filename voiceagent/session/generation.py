@@ -5,6 +5,7 @@ what came before it is still said.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -20,16 +21,19 @@ from voiceagent.session.phrases import FillerSpeech, Phrase
 from voiceagent.session.settings import DeadlineSection
 from voiceagent.session.spoken_text import SpokenText
 from voiceagent.session.timeline import Timeline, now
-from voiceagent.tts.base import TtsEngine, TtsRequest, WordTiming
+from voiceagent.tts.base import ABOUT_THE_TEXT, TtsEngine, TtsRequest, WordTiming
 from voiceagent.tts.clauses import Clause, ClauseSplitter
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 CLAUSES_AHEAD = 64
 """Clauses the model may be ahead of the speech; then its stream is read no further."""
 PIECES_AHEAD = 16
 """Pieces of audio (a clause has one or a few) the speech may be ahead of the playout, so that an interrupted answer has
 cost little."""
+UNSPOKEN_AT_MOST = 3
+"""Clauses that the voice cannot say before it has said any: then the fault is not in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,14 @@ class SynthesizedAudio:
     pcm: Pcm
 
 
-Step = Clause | SynthesizedAudio | ToolCall | Completed | EngineError
-"""What travels down the queues, in order: a clause begins, its audio, a call, the end, or the end by a failure."""
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The clause that began has no audio: the voice cannot say it."""
+
+
+Step = Clause | SynthesizedAudio | LeftOut | ToolCall | Completed | EngineError
+"""What travels down the queues, in order: a clause begins, its audio or that it has none, a call, the end, or the end
+by a failure."""
 StepQueue = asyncio.Queue[Step]
 
 
@@ -186,21 +196,31 @@ class Synthesizer:
         self._deadlines = deadlines
         self._timeline = timeline
         self._spoken = spoken
+        self._before = ""
 
     async def run(self, clauses: StepQueue, out: StepQueue) -> None:
         """Pass on what is in the queue of clauses, each clause followed by its audio, until the end."""
+        unspoken: list[EngineError] = []
         while True:
             step = await clauses.get()
             if isinstance(step, Clause):
                 self._spoken.begin(step.text)
+            elif isinstance(step, Completed) and unspoken and not self._spoken.sounded:
+                step = unspoken[-1]  # silence is no answer
             await out.put(step)
             match step:
                 case Clause(spoken=spoken) if spoken:
                     try:
                         await self._speak(spoken, out)
                     except EngineError as error:
-                        await out.put(error)
-                        return
+                        sounded = self._spoken.give_up()
+                        unspoken.append(error)
+                        hopeless = len(unspoken) == UNSPOKEN_AT_MOST and not self._spoken.sounded
+                        if sounded or hopeless or error.code not in ABOUT_THE_TEXT:
+                            await out.put(error)
+                            return
+                        log.warning("%s: a clause is left out: %s", self._plan.response_id, error.message)
+                        await out.put(LeftOut())
                 case Completed() | EngineError():
                     return
 
@@ -214,7 +234,8 @@ class Synthesizer:
 
     async def _speak(self, text: str, out: StepQueue) -> None:
         plan, seconds = self._plan, self._deadlines.tts_seconds
-        request = TtsRequest(text, plan.voice, plan.language, plan.speed)
+        request = TtsRequest(text, plan.voice, plan.language, plan.speed, self._before)
+        self._before = text
         resampler = Resampler(self._tts.sample_rate, plan.rate, latency="quality")
         self._timeline.synthesizing = self._timeline.synthesizing or now()
         async with aclosing(within(self._tts.speak(request), seconds, seconds, stage="tts")) as pieces:

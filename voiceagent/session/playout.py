@@ -86,6 +86,10 @@ class ResponsePlayout:
             text, self._text_due = self._text_due, ""
             self._emit(ResponseText(self._plan.response_id, self._plan.item_id, text))
 
+    def leave_out(self) -> None:
+        """The text that was to be told with its audio has none."""
+        self._unsaid = ""
+
     # -- the pace ---------------------------------------------------------------------------------------------------
 
     @property

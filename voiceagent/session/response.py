@@ -30,6 +30,7 @@ from voiceagent.session.generation import (
     CLAUSES_AHEAD,
     PIECES_AHEAD,
     Generator,
+    LeftOut,
     ResponsePlan,
     Step,
     StepQueue,
@@ -217,6 +218,8 @@ class Response:
                     self._playout.begin(step)
                 case SynthesizedAudio():
                     await self._playout.send(step.pcm)
+                case LeftOut():
+                    self._playout.leave_out()
                 case ToolCall():
                     called.append(step)
                 case Completed():
@@ -224,6 +227,7 @@ class Response:
                     return
                 case EngineError():
                     if self.plan.modality == "audio":
+                        self._playout.leave_out()
                         await self._playout.phrase(self.plan.apology)
                     self._finish(step, called)
                     return

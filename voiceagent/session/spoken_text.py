@@ -63,6 +63,20 @@ class SpokenText:
         if self._clauses:
             self._clauses[-1].complete = True
 
+    def give_up(self) -> bool:
+        """No more audio of the current clause comes: what was not spoken of it is no part of the text. Returns whether
+        any of it was spoken."""
+        clause = self._clauses[-1]
+        sounded = clause.end > clause.start
+        clause.text = _heard_of(clause, clause.end - clause.start) if sounded else ""
+        clause.complete = True
+        return sounded
+
+    @property
+    def sounded(self) -> bool:
+        """Whether there is any audio."""
+        return bool(self._clauses) and self._clauses[-1].end > 0
+
     @property
     def text(self) -> str:
         return "".join(clause.text for clause in self._clauses)
