@@ -8,12 +8,8 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    ValidationError,
-)
+from pydantic import ConfigDict, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -26,101 +22,28 @@ from voiceagent.channels.settings import ChannelSection
 from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
-from voiceagent.llm.base import INSTRUCTIONS
-from voiceagent.memory.settings import MemorySection
+from voiceagent.memory.settings import StoreSection
 from voiceagent.problems import InvalidConfig, did_you_mean, problems_of
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import EngineSection, Milliseconds, Seconds, Section
-from voiceagent.server.settings import LimitSection, ServerSection
+from voiceagent.section import EngineSection
+from voiceagent.server.settings import AgentSection, LimitSection, ServerSection
+from voiceagent.session.settings import (
+    DeadlineSection,
+    FillerSection,
+    PlayoutSection,
+    PromptSection,
+    SessionSettings,
+    SilenceSection,
+)
 from voiceagent.tools.settings import ToolsSection
-from voiceagent.turn.options import BargeInSettings
-
-FILLERS: Mapping[str, tuple[str, ...]] = {
-    "en": ("Let me see…", "One moment…", "Let me think…"),
-    "zh": ("我想想…", "稍等一下…", "让我看看…"),
-}
+from voiceagent.tts.settings import TtsSection
+from voiceagent.turn.options import BargeInSettings, TurnSection
 
 
-class AgentSection(Section):
-    """Who is talking."""
+class MemorySection(StoreSection, PromptSection):
+    """What is remembered of users."""
 
-    instructions: str = INSTRUCTIONS
-    """The system prompt, unless the client sends its own."""
-    voice: str | None = None
-    """The voice, by a name that the TTS engine knows; the engine's own without one."""
-    language: str | None = None
-    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
-    apology: str = "Sorry, something went wrong. Please try again."
-    """Said when an engine fails; rendered when the server starts."""
-
-
-class TurnSection(Section):
-    """Endpointing: when the user's turn has ended."""
-
-    silence_ms: Milliseconds = 0
-    """The silence that ends a turn when the client names none; 0 lets the endpointer choose."""
-    prefix_ms: Milliseconds = 300
-    """Audio kept from before the first voice."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The speech probability that counts as voice."""
-    model: Literal["", "smart-turn-v3.2"] = ""
-    """A model that helps the endpointer, at 65 ms of a core for every pause; fetched by `voiceagent models fetch
-    smart-turn-v3.2`."""
-    speculations: Annotated[int, Field(ge=0)] = 3
-    """How many responses a turn may have prepared ahead and thrown away; 0 prepares none."""
-    max_turn_seconds: Seconds = 60.0
-    """A turn that lasts longer is answered anyway."""
-
-
-class SilenceSection(Section):
-    """What the agent does when nobody says anything."""
-
-    prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
-    """The silence after which the agent asks whether the user is still there; 0: never."""
-    prompts: Annotated[int, Field(ge=0)] = 2
-    """How often in a row it asks, before it says goodbye."""
-    prompt: str = "Are you still there?"
-    """What it asks."""
-    goodbye: str = "I will hang up now. Goodbye."
-    """What it says last; then the session ends."""
-
-
-class FillerSection(Section):
-    """What is said when the answer is slow."""
-
-    after_ms: Milliseconds = 0
-    """How long the model's first word may take until a filler is said; 0: never. While a tool runs its own `filler_ms`
-    counts."""
-    phrases: Mapping[str, tuple[str, ...]] = FILLERS
-    """The fillers by language; those of one language are said in turn, never one twice in a row."""
-
-
-class PlayoutSection(Section):
-    """How audio is sent."""
-
-    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
-    """Audio the client is given ahead of what it plays. More bridges worse networks, and falls silent later at a
-    barge-in."""
-    frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
-    """Length of one audio message."""
-    held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
-    """How late a client that does not report its position is thought to play (its buffer and its loudspeaker's), to
-    know what was heard."""
-    speech_cache_mb: Annotated[int, Field(ge=0)] = 64
-    """Speech that is kept to be played again at once; 0 keeps none."""
-
-
-class DeadlineSection(Section):
-    """How long each engine may be silent before the turn fails with an apology."""
-
-    asr_seconds: Seconds = 10.0
-    """For the transcript, once the turn has ended."""
-    llm_first_token_seconds: Seconds = 10.0
-    """For the model's first token."""
-    llm_next_token_seconds: Seconds = 10.0
-    """For each further token."""
-    tts_seconds: Seconds = 10.0
-    """For each next piece of audio."""
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Settings(BaseSettings):
@@ -157,7 +80,22 @@ class Settings(BaseSettings):
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None
-    tts: EngineSection = EngineSection(engine="hibari")
+    tts: TtsSection = TtsSection(engine="hibari")
+
+    @property
+    def session(self) -> SessionSettings:
+        """What a session takes from them."""
+        return SessionSettings(
+            turn=self.turn,
+            barge_in=self.interrupt,
+            silence=self.silence,
+            filler=self.filler,
+            playout=self.playout,
+            deadlines=self.deadlines,
+            prompt=self.memory,
+            duration=self.limits,
+            language=self.agent.language,
+        )
 
     @property
     def llm_section(self) -> EngineSection:

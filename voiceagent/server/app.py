@@ -23,6 +23,7 @@ from voiceagent.channels.transport import Transport, WebSocketTransport
 from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
 from voiceagent.engines import Engines
+from voiceagent.llm.base import INSTRUCTIONS
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission
 from voiceagent.server.connection import ConnectionHandler
@@ -42,6 +43,9 @@ from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
 from voiceagent.settings import Settings
+from voiceagent.tts.checked import KnowsVoices
+from voiceagent.tts.languages import only_in
+from voiceagent.tts.wrapper import innermost
 
 log = logging.getLogger(__name__)
 
@@ -202,8 +206,10 @@ class VoiceServer:
 
     def defaults(self) -> SessionOptions:
         agent = self.settings.agent
+        voice = innermost(self._engines.tts)
+        spoken = voice.languages if isinstance(voice, KnowsVoices) and agent.instructions == INSTRUCTIONS else ()
         return SessionOptions(
-            instructions=agent.instructions,
+            instructions=only_in(agent.instructions, spoken),
             voice=agent.voice,
             language=agent.language,
             servers=() if self.settings.tools.client_mcp else None,

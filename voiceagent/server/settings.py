@@ -1,11 +1,13 @@
-"""Settings of the server: where it listens, who may connect and how much."""
+"""Settings of the server: where it listens, the agent it serves, who may connect and how much."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from voiceagent.llm.base import INSTRUCTIONS
 from voiceagent.section import Seconds, Section
+from voiceagent.session.settings import DurationSection
 
 
 class ServerSection(Section):
@@ -31,6 +33,19 @@ class ServerSection(Section):
         return self
 
 
+class AgentSection(Section):
+    """Who is talking."""
+
+    instructions: str = INSTRUCTIONS
+    """The system prompt, unless the client sends its own."""
+    voice: str | None = None
+    """The voice, by a name that the TTS engine knows; the engine's own without one."""
+    language: str | None = None
+    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
+    apology: str = "Sorry, something went wrong. Please try again."
+    """Said when an engine fails; rendered when the server starts."""
+
+
 class ApiKey(Section):
     """A key that clients may connect with."""
 
@@ -48,7 +63,7 @@ class ApiKey(Section):
         return value
 
 
-class LimitSection(Section):
+class LimitSection(DurationSection):
     """Who may connect, and how much."""
 
     api_keys: tuple[ApiKey, ...] = ()
@@ -61,7 +76,3 @@ class LimitSection(Section):
     """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
     message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
     """The largest WebSocket message."""
-    idle_seconds: Seconds = 600.0
-    """A session in which nobody has spoken for so long is ended."""
-    session_seconds: Seconds = 3600.0
-    """The longest session."""
