@@ -9,9 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ConfigDict, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -24,16 +22,16 @@ from voiceagent.channels.settings import ChannelSection
 from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
-from voiceagent.llm.base import INSTRUCTIONS
-from voiceagent.memory.settings import MemorySection
+from voiceagent.memory.settings import StoreSection
 from voiceagent.problems import InvalidConfig, did_you_mean, problems_of
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import EngineSection, Section
-from voiceagent.server.settings import LimitSection, ServerSection
+from voiceagent.section import EngineSection
+from voiceagent.server.settings import AgentSection, LimitSection, ServerSection
 from voiceagent.session.settings import (
     DeadlineSection,
     FillerSection,
     PlayoutSection,
+    PromptSection,
     SessionSettings,
     SilenceSection,
 )
@@ -42,17 +40,10 @@ from voiceagent.tts.settings import TtsSection
 from voiceagent.turn.options import BargeInSettings, TurnSection
 
 
-class AgentSection(Section):
-    """Who is talking."""
+class MemorySection(StoreSection, PromptSection):
+    """What is remembered of users."""
 
-    instructions: str = INSTRUCTIONS
-    """The system prompt, unless the client sends its own."""
-    voice: str | None = None
-    """The voice, by a name that the TTS engine knows; the engine's own without one."""
-    language: str | None = None
-    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
-    apology: str = "Sorry, something went wrong. Please try again."
-    """Said when an engine fails; rendered when the server starts."""
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Settings(BaseSettings):

@@ -10,11 +10,10 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from voiceagent.cli.doctor import Check, report, show
-from voiceagent.memory.settings import MemorySection
 from voiceagent.models.store import ModelStore
 from voiceagent.section import EngineSection
 from voiceagent.server.settings import ApiKey, LimitSection, ServerSection
-from voiceagent.settings import Settings
+from voiceagent.settings import MemorySection, Settings
 from voiceagent.tts.settings import TtsSection
 
 KEY = "sk-very-secret-0123456789"

@@ -15,7 +15,6 @@ from tests.support.speech import EnginesFor, Speak, quiet
 from tests.support.wire_client import WireClient, client_of, eventually, serving
 from voiceagent.audio.pcm import Pcm
 from voiceagent.errors import ConfigError
-from voiceagent.memory.settings import MemorySection
 from voiceagent.memory.sqlite import SqliteMemory, SqliteOptions
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.recordings.sound import SoundFile
@@ -25,7 +24,7 @@ from voiceagent.server.observer import ObservedMemoryRecorder
 from voiceagent.session.commands import Command
 from voiceagent.session.conversation import AnyItem, Item, Part
 from voiceagent.session.events import Event
-from voiceagent.settings import Settings
+from voiceagent.settings import MemorySection, Settings
 
 pytestmark = pytest.mark.real
 

@@ -22,11 +22,10 @@ from tests.support.speech import EnginesFor, KeptVad, Speak
 from tests.support.wire_client import Json, RawSocket, client_of, get, serving, until_sessions
 from voiceagent.engines import Engines
 from voiceagent.errors import ConfigError
-from voiceagent.memory.settings import MemorySection
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import make_server
-from voiceagent.server.settings import ApiKey, LimitSection
-from voiceagent.settings import AgentSection, Settings
+from voiceagent.server.settings import AgentSection, ApiKey, LimitSection
+from voiceagent.settings import MemorySection, Settings
 
 pytestmark = pytest.mark.real
 

@@ -12,8 +12,9 @@ from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
 from voiceagent.section import EngineSection
 from voiceagent.server.resources import make_engines
+from voiceagent.server.settings import AgentSection
 from voiceagent.session.spoken_text import SpokenText
-from voiceagent.settings import AgentSection, Settings
+from voiceagent.settings import Settings
 from voiceagent.tts.base import TtsAudio, TtsEngine, TtsRequest, WordTiming
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts

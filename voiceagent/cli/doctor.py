@@ -23,7 +23,7 @@ from voiceagent import engines
 from voiceagent.errors import ConfigError
 from voiceagent.extras import MissingExtra
 from voiceagent.memory.base import MEMORY_STORES
-from voiceagent.memory.settings import MemorySection
+from voiceagent.memory.settings import StoreSection
 from voiceagent.models.pip import without_credentials
 from voiceagent.models.store import ModelStore
 from voiceagent.server.configuration import engine_sections
@@ -186,7 +186,7 @@ def _tls(server: ServerSection) -> Iterator[Check]:
         yield Check("TLS", "good", str(server.tls_cert))
 
 
-def _memory(section: MemorySection) -> Check:
+def _memory(section: StoreSection) -> Check:
     if not section.enabled:
         return Check("memory", "good", "kept in no file: [memory] path is empty")
     try:

@@ -11,7 +11,7 @@ import typer
 
 from voiceagent.errors import ConfigError, VoiceagentError
 from voiceagent.memory.base import MEMORY_STORES, MemoryStore
-from voiceagent.memory.settings import MemorySection
+from voiceagent.memory.settings import StoreSection
 from voiceagent.settings import load
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def _run(config: Path | None, path: Path | None, work: Callable[[MemoryStore], A
 
 
 @asynccontextmanager
-async def _opened(section: MemorySection) -> AsyncIterator[MemoryStore]:
+async def _opened(section: StoreSection) -> AsyncIterator[MemoryStore]:
     store = MEMORY_STORES.make("[memory]", section.with_options())
     await store.open()
     try:
@@ -82,9 +82,9 @@ async def _opened(section: MemorySection) -> AsyncIterator[MemoryStore]:
         await store.close()
 
 
-def _section(config: Path | None, path: Path | None) -> MemorySection:
+def _section(config: Path | None, path: Path | None) -> StoreSection:
     """The memory to look at. Raises ConfigError when there is none."""
-    section = load(config).memory if path is None else MemorySection(path=str(path))
+    section = load(config).memory if path is None else StoreSection(path=str(path))
     if not section.enabled:
         raise ConfigError("no memory is kept: [memory] path is empty; give --config or --path")
     if section.engine == "sqlite" and not (file := Path(section.path).expanduser()).is_file():

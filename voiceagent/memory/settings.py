@@ -1,24 +1,16 @@
-"""Settings of the memory: the `[memory]` section."""
-
-from typing import Annotated
-
-from pydantic import Field
+"""Settings of the memory store: the part of `[memory]` that says where users' memories are kept."""
 
 from voiceagent.section import EngineSection
 
 
-class MemorySection(EngineSection):
-    """What is remembered of users."""
+class StoreSection(EngineSection):
+    """Where it is remembered."""
 
     engine: str = "sqlite"
     """The memory store: `sqlite`, the name of another installed one, or `package.module:Class`; its options are the
     other keys of this table."""
     path: str = ""
     """SQLite file of the users' memories; empty keeps none."""
-    turns: Annotated[int, Field(ge=1)] = 20
-    """How many of the latest turns a prompt holds."""
-    tokens: Annotated[int, Field(ge=64)] = 3000
-    """How many tokens of them at most."""
 
     @property
     def enabled(self) -> bool:

@@ -1,10 +1,11 @@
-"""Settings of the server: where it listens, who may connect and how much."""
+"""Settings of the server: where it listens, the agent it serves, who may connect and how much."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from voiceagent.llm.base import INSTRUCTIONS
 from voiceagent.section import Seconds, Section
 from voiceagent.session.settings import DurationSection
 
@@ -30,6 +31,19 @@ class ServerSection(Section):
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key are given together or not at all")
         return self
+
+
+class AgentSection(Section):
+    """Who is talking."""
+
+    instructions: str = INSTRUCTIONS
+    """The system prompt, unless the client sends its own."""
+    voice: str | None = None
+    """The voice, by a name that the TTS engine knows; the engine's own without one."""
+    language: str | None = None
+    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
+    apology: str = "Sorry, something went wrong. Please try again."
+    """Said when an engine fails; rendered when the server starts."""
 
 
 class ApiKey(Section):

@@ -14,10 +14,10 @@ from itertools import accumulate
 
 from voiceagent.llm.base import Caller, LlmEngine, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
 from voiceagent.memory.base import Entry
-from voiceagent.memory.settings import MemorySection
 from voiceagent.session.commands import CreateResponse
 from voiceagent.session.context import Dialogue, SessionContext
 from voiceagent.session.conversation import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item
+from voiceagent.session.settings import PromptSection
 from voiceagent.session.tools import SessionTools
 
 MESSAGE_TOKENS = 4
@@ -259,7 +259,7 @@ class PromptBuilder:
     """Builds the requests of one session. `limits`: how much of the conversation a prompt holds."""
 
     def __init__(
-        self, context: SessionContext, dialogue: Dialogue, tools: SessionTools, limits: MemorySection, llm: LlmEngine
+        self, context: SessionContext, dialogue: Dialogue, tools: SessionTools, limits: PromptSection, llm: LlmEngine
     ) -> None:
         self._context = context
         self._dialogue = dialogue

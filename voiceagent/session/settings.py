@@ -6,7 +6,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voiceagent.memory.settings import MemorySection
 from voiceagent.section import Milliseconds, Seconds, Section
 from voiceagent.turn.options import BargeInSettings, TurnSection
 
@@ -67,6 +66,15 @@ class DeadlineSection(Section):
     """For each next piece of audio."""
 
 
+class PromptSection(Section):
+    """How much of the conversation a prompt holds."""
+
+    turns: Annotated[int, Field(ge=1)] = 20
+    """How many of the latest turns a prompt holds."""
+    tokens: Annotated[int, Field(ge=64)] = 3000
+    """How many tokens of them at most."""
+
+
 class DurationSection(Section):
     """How long a session may last."""
 
@@ -86,6 +94,6 @@ class SessionSettings:
     filler: FillerSection = field(default_factory=FillerSection)
     playout: PlayoutSection = field(default_factory=PlayoutSection)
     deadlines: DeadlineSection = field(default_factory=DeadlineSection)
-    prompt: MemorySection = field(default_factory=MemorySection)
+    prompt: PromptSection = field(default_factory=PromptSection)
     duration: DurationSection = field(default_factory=DurationSection)
     language: str | None = None

@@ -22,10 +22,9 @@ from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.xiaozhi.protocol import MAX_MALFORMED
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.engines import Engines
-from voiceagent.memory.settings import MemorySection
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.settings import ApiKey, LimitSection
-from voiceagent.settings import Settings
+from voiceagent.settings import MemorySection, Settings
 
 HELLO = json.dumps(
     {

@@ -22,8 +22,8 @@ from voiceagent.channels.realtime.items import (
 )
 from voiceagent.channels.realtime.options import options
 from voiceagent.channels.realtime.session_object import SessionObject, SessionPatch, SessionType
-from voiceagent.channels.realtime.session_update import initial_session, one_modality, shown, updated
 from voiceagent.channels.realtime.tools import choice, functions, specs
+from voiceagent.channels.realtime.updates import initial_session, one_modality, shown, updated
 from voiceagent.errors import Refused
 from voiceagent.session import commands, events
 from voiceagent.session.options import SessionOptions

@@ -6,8 +6,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, presented_key
-from voiceagent.channels.realtime.client_secrets import PREFIX, ClientSecrets, Secret, SecretsPage
 from voiceagent.channels.realtime.protocol import RealtimeProtocol
+from voiceagent.channels.realtime.secrets import PREFIX, ClientSecrets, Secret, SecretsPage
 
 EXPIRED = Denied(401, "invalid_api_key", "the client secret is wrong or has expired")
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from voiceagent.channels.channel import ChannelHost, Denied, error_response
 from voiceagent.channels.realtime.client_events import decode_with
 from voiceagent.channels.realtime.session_object import SessionPatch
-from voiceagent.channels.realtime.session_update import initial_session, shown, updated
+from voiceagent.channels.realtime.updates import initial_session, shown, updated
 from voiceagent.errors import Refused
 
 PREFIX = "ek_"
