@@ -258,7 +258,8 @@ def timing_line(turn: Turn) -> str:
 @asynccontextmanager
 async def server(config: Path | None, added: Mapping[str, str] | None = None) -> AsyncIterator[str]:
     """`voiceagent serve` in a process of its own on a free port; yields its URL. `added` to its environment."""
-    command = [sys.executable, "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
+    # -P: a folder named voiceagent where the user happens to be, such as a checkout, is not this package.
+    command = [sys.executable, "-P", "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
     if config is not None:
         command += ["--config", str(config)]
     environment = {"VOICEAGENT_SERVER__LOG_LEVEL": "warning", **os.environ, **(added or {})}
