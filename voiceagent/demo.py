@@ -39,8 +39,9 @@ from voiceagent.errors import ConfigError
 
 TURNS = ASSETS / "demo"
 """The spoken turns that come with the package, and `script.toml` that says what they are."""
-START_SECONDS = 60.0
-"""How long the server may take to load its models."""
+START_SECONDS = 300.0
+"""How long the server may take to load its models: seconds, but minutes at the first time on a busy machine. One that
+fails ends, and is not waited for."""
 STOP_SECONDS = 10.0
 """How long it may take to stop."""
 LISTENING = "listening on "
