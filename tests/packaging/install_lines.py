@@ -16,7 +16,7 @@ INSTALLERS = re.compile(
     r"^(?:sudo )?(?:\S*/)?(pip3?|pipx|uvx?|apt|apt-get|brew|npm|conda|poetry|dnf|pacman|docker|make)\b"
 )
 VENV = re.compile(r"^python3? -m venv\b")
-CODE = re.compile(r"```[a-z]*\n(.*?)```|((?:^    .*\n)+)|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"```[a-z]*\n(.*?)```|((?:^    [^\n]*\n)+)|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 
 
 class Kind(Enum):
