@@ -91,17 +91,18 @@ def serving(image: Image, port: int) -> Iterator[subprocess.Popen[str]]:
     """The image's entry point as its user, until it is healthy by its own health check."""
     variables = {"VOICEAGENT_SERVER__PORT": str(port)}
     command = image.command(*image.entrypoint, more=variables)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        until = time.monotonic() + START_SECONDS
-        while (check := image.run(*image.health, more=variables)).returncode:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < until, check.stderr
-            time.sleep(1)
-        yield process
-    finally:
-        process.kill()  # --kill-child ends all that it has started
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
+        try:
+            until = time.monotonic() + START_SECONDS
+            while (check := image.run(*image.health, more=variables)).returncode:
+                assert process.poll() is None, output.seek(0) or output.read()
+                assert time.monotonic() < until, check.stderr
+                time.sleep(1)
+            yield process
+        finally:
+            process.kill()  # --kill-child ends all that it has started
+            process.wait()
 
 
 def server_of(port: int) -> psutil.Process:
