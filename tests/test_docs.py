@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.reference import metrics_page, realtime_page, session_page, settings_page, sources
+from docs.reference.markdown import anchor
 from voiceagent.models.store import ModelStore
 from voiceagent.server.metrics import Metrics
 from voiceagent.tts.base import TtsRequest
@@ -41,7 +42,7 @@ def test_reference_of_settings_shows_nothing_of_the_environment(monkeypatch: pyt
 
 def test_reference_has_an_anchor_for_every_link_of_its_own() -> None:
     page = settings_page.page()
-    headings = {settings_page.anchor(line.lstrip("# ")) for line in page.splitlines() if line.startswith("#")}
+    headings = {anchor(line.lstrip("# ")) for line in page.splitlines() if line.startswith("#")}
     assert set(re.findall(r"\(#([^)]+)\)", page)) <= headings
 
 
