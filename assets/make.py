@@ -9,7 +9,7 @@ import numpy.typing as npt
 import soxr
 from hibari import Hibari
 
-from voiceagent.server.runtime import BUNDLED_APOLOGY, BUNDLED_APOLOGY_TEXT
+from voiceagent.server.resources import BUNDLED_APOLOGY, BUNDLED_APOLOGY_TEXT
 
 RATE = 24_000
 USER_PITCH = 1.18

@@ -1,7 +1,7 @@
 """Who takes the floor from a talking agent, and who does not: `python -m benchmarks.barge_in [--json FILE]`.
 
 Recorded clips are played, as fast as they can be, to the real detector and recogniser while an agent talks all the
-time; the decision of `voiceagent.turn.interrupt` is applied to a client that plays with a lead. The recogniser's words
+time; the decision of `voiceagent.turn.barge_in` is applied to a client that plays with a lead. The recogniser's words
 are given 100 ms after they were asked for. A plain gate on the same probabilities stands beside it: it interrupts after
 so many milliseconds of voice.
 
@@ -35,10 +35,10 @@ from benchmarks.intervals import wilson
 from voiceagent.asr.sherpa import SherpaAsr
 from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.models.store import ModelStore
-from voiceagent.turn.interrupt import Action, Ask, Interrupter, Step
-from voiceagent.turn.interrupt_settings import InterruptSettings, Phase
+from voiceagent.turn.barge_in import BargeInAction, BargeInDetector, BargeInStep, WordsRequest
+from voiceagent.turn.options import BargeInSettings, Phase
 from voiceagent.vad.base import WINDOW
-from voiceagent.vad.segmenter import Onset, Pause, Segmenter
+from voiceagent.vad.segmenter import Segmenter, VoicePaused, VoiceStarted
 from voiceagent.vad.silero import SileroVad
 
 YIELD = {"command": 0.98, "echo_residual_doubletalk": 0.95}
@@ -84,11 +84,11 @@ class Outcome:
         return self.stop_ms is not None
 
 
-async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase: Phase) -> Outcome:
+async def play(clip: Clip, engines: Engines, settings: BargeInSettings, phase: Phase) -> Outcome:
     """Let the agent talk while the clip is heard."""
     probabilities = await engines.probabilities(clip)
     onset = clip.onset if clip.onset is not None else first_long_voice(probabilities)
-    judge = Interrupter(settings)
+    judge = BargeInDetector(settings)
     outcome = Outcome(
         clip.name, clip.kind, clip.half, clip.onset is not None, gates={ms: gate(probabilities, ms) for ms in GATES_MS}
     )
@@ -96,7 +96,7 @@ async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase:
     answers: dict[int, tuple[str, bool]] = {}
     for index, probability in enumerate(probabilities):
         now = (index + 1) * WINDOW
-        steps: list[Step] = []
+        steps: list[BargeInStep] = []
         if index in answers:
             text, final = answers.pop(index)
             steps.append(judge.words(text, final=final, spoken=clip.text))
@@ -104,24 +104,24 @@ async def play(clip: Clip, engines: Engines, settings: InterruptSettings, phase:
         steps.append(judge.hear(float(probability), clip.pcm[now - WINDOW : now], phase, played))
         for step in steps:
             match step.action:
-                case Action.PAUSE:
+                case BargeInAction.PAUSE:
                     paused = now
-                case Action.RESUME if paused is not None:
+                case BargeInAction.RESUME if paused is not None:
                     outcome.pauses_ms.append(milliseconds(now - paused))
                     outcome.gaps_ms.append(milliseconds(max(0, now - paused - LEAD)))
                     outcome.resumed.append(step.reason.value if step.reason else "")
                     paused = None
-                case Action.CONFIRM:
+                case BargeInAction.CONFIRM:
                     last = now if paused is None else min(now, paused + LEAD)
                     start = onset if onset is not None else judge.onset
                     outcome.stop_ms = milliseconds(last - start)
                     outcome.confirm_ms = milliseconds(now - start)
                     outcome.reason = step.reason.value if step.reason else ""
                     return outcome
-            if step.ask is not Ask.NOTHING:
+            if step.ask is not WordsRequest.NOTHING:
                 outcome.asked += 1
                 text = await engines.text(clip.pcm[max(0, judge.onset - PREFIX) : now])
-                answers[index + ASR_WINDOWS] = text, step.ask is Ask.FINAL
+                answers[index + ASR_WINDOWS] = text, step.ask is WordsRequest.FINAL
     return outcome
 
 
@@ -133,9 +133,9 @@ def first_long_voice(probabilities: npt.NDArray[np.float64]) -> int | None:
     segmenter, onset = Segmenter(), None
     for probability in probabilities:
         match segmenter.push(float(probability)):
-            case Onset(sample):
+            case VoiceStarted(sample):
                 onset = sample
-            case Pause():
+            case VoicePaused():
                 onset = None
         if onset is not None and segmenter.sample - onset >= LONG_VOICE:
             return onset
@@ -251,7 +251,7 @@ def pair(one: float | None, other: float | None) -> str:
 # -- running ------------------------------------------------------------------------------------------------------
 
 
-async def run(folder: Path, settings: InterruptSettings, phase: Phase) -> tuple[list[Outcome], int]:
+async def run(folder: Path, settings: BargeInSettings, phase: Phase) -> tuple[list[Outcome], int]:
     models = ModelStore()
     engines = Engines(SileroVad(SileroVad.Options(), models), SherpaAsr(SherpaAsr.Options(), models), cache_folder())
     clips, silent = recorded(folder, KINDS)
@@ -273,7 +273,7 @@ def main(argv: list[str]) -> int:
     if folder is None:
         print("skipped: no recordings; set VOICEAGENT_SPEECH to the folder that holds their manifest.jsonl")
         return 0
-    outcomes, silent = asyncio.run(run(folder, InterruptSettings(), Phase[options.phase.upper()]))
+    outcomes, silent = asyncio.run(run(folder, BargeInSettings(), Phase[options.phase.upper()]))
     rows = [
         row(kind, half, chosen)
         for kind in (*YIELD, *OTHERS_YIELD, *CONTINUE, *OTHERS_CONTINUE)

@@ -23,7 +23,7 @@ from voiceagent.asr.base import AsrHint
 from voiceagent.asr.sherpa import SherpaAsr
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.audio.resample import Resampler
-from voiceagent.demo import Turn, word_errors, words
+from voiceagent.cli.demo import DemoTurn, word_errors, words
 from voiceagent.models.store import ModelStore
 
 USER_WER = 0.10
@@ -34,12 +34,12 @@ ROOT = Path(__file__).parent.parent
 
 
 class DemoResult(msgspec.Struct):
-    turns: list[Turn]
+    turns: list[DemoTurn]
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    turns: list[Turn]
+    turns: list[DemoTurn]
     exit_code: int
     user_wer: float
     agent_wer: float
@@ -127,7 +127,7 @@ ENGLISH = ("turn", "user", "agent", "answered in", "(interrupted)", "on the serv
 CHINESE = ("轮", "用户", "智能体", "响应时间", "（被打断）", "其中")
 
 
-def table(turns: list[Turn], language: tuple[str, ...]) -> str:
+def table(turns: list[DemoTurn], language: tuple[str, ...]) -> str:
     number, user, agent, answered, interrupted, parts = language
     rows = [f"| {number} | {user} | {agent} | {answered} | {parts} |", "|---|---|---|---|---|"]
     for index, turn in enumerate(turns, 1):

@@ -26,8 +26,8 @@ from benchmarks.intervals import percentile, wilson
 from benchmarks.scripted import ScriptedAsr
 from benchmarks.server_process import START_SECONDS, line_of
 from voiceagent.engines import Engines
+from voiceagent.gateway.cache.engine import ENDPOINT, CachedLlm, CacheSection, cached
 from voiceagent.llm.base import Caller, Completed, LlmEvent, LlmRequest, Message, TextDelta
-from voiceagent.llm.edge.cache import ENDPOINT, CachedLlm, CacheSection, cached
 from voiceagent.models.store import ModelStore
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import serve

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import httpx
 
 from benchmarks.llm_edge_talks import Heard, ServerProcess, edge_over, engine_at, p, past, servers, through
-from voiceagent.llm.edge.edge import EdgeLlm
-from voiceagent.llm.edge.outcome import Outcome
+from voiceagent.llm.failover.engine import FailoverLlm
+from voiceagent.llm.failover.outcome import Outcome
 
 IN_FLIGHT = 100
 NO_HEDGES = {"hedge": {"on": False}}
@@ -97,7 +97,7 @@ async def cpu_seconds(ask: Callable[[int], Awaitable[Heard]], requests: int) -> 
     return (time.process_time() - before) / (requests // IN_FLIGHT * IN_FLIGHT)
 
 
-async def talks(edge: EdgeLlm, seconds: float) -> list[Heard]:
+async def talks(edge: FailoverLlm, seconds: float) -> list[Heard]:
     """100 sessions that take turns for so long, with short pauses."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -198,7 +198,7 @@ async def hedging(requests: int) -> list[Finding]:
             async with edge_over([server.base_url], failover={"hedge": {"on": on}}) as edge:
                 times: list[float] = []
 
-                async def worker(edge: EdgeLlm, times: list[float]) -> None:
+                async def worker(edge: FailoverLlm, times: list[float]) -> None:
                     times.extend([(await through(edge, turn, 3)).ttft for turn in range(requests // 20)])
 
                 await asyncio.gather(*(worker(edge, times) for _ in range(20)))

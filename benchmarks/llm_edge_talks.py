@@ -13,10 +13,10 @@ import httpx
 
 from benchmarks.llm_edge_server import story
 from voiceagent.llm.base import Caller, LlmEngine, LlmRequest, Message, TextDelta
-from voiceagent.llm.edge.edge import EdgeLlm
-from voiceagent.llm.edge.health import percentile
-from voiceagent.llm.edge.options import EdgeOptions
-from voiceagent.llm.openai import OpenAILlm, OpenAILlmOptions
+from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
+from voiceagent.llm.failover.engine import FailoverLlm
+from voiceagent.llm.failover.health import percentile
+from voiceagent.llm.failover.options import FailoverOptions
 from voiceagent.models.store import ModelStore
 
 START_SECONDS = 20.0
@@ -67,11 +67,11 @@ async def servers(count: int) -> AsyncIterator[list[ServerProcess]]:
 
 
 @asynccontextmanager
-async def edge_over(urls: Sequence[str], **options: object) -> AsyncIterator[EdgeLlm]:
+async def edge_over(urls: Sequence[str], **options: object) -> AsyncIterator[FailoverLlm]:
     endpoints = [
         {"name": f"line-{number}", "base_url": url, "api_key": "none", "model": "m"} for number, url in enumerate(urls)
     ]
-    edge = EdgeLlm(EdgeOptions.model_validate({"endpoints": endpoints, **options}), ModelStore(Path("none")))
+    edge = FailoverLlm(FailoverOptions.model_validate({"endpoints": endpoints, **options}), ModelStore(Path("none")))
     await edge.open()
     try:
         yield edge

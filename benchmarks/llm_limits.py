@@ -25,19 +25,19 @@ from random import Random
 
 import looptime
 
-from tests.llm_server import Reply, ScriptedLlm
+from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.errors import EngineError
+from voiceagent.gateway.audit.engine import AuditedLlm
+from voiceagent.gateway.audit.log_file import AuditLog, RotatingFile
+from voiceagent.gateway.budgets.accounts import EVERYONE, NANOS, MoneySettings, PeriodClock, Price
+from voiceagent.gateway.budgets.engine import BudgetedLlm
+from voiceagent.gateway.budgets.ledger import MemoryLedger
+from voiceagent.guard.masking import MaskedLlm
 from voiceagent.llm.base import Caller, Completed, LlmEvent, LlmRequest, Message, TextDelta
-from voiceagent.llm.edge.audit import AuditedLlm
-from voiceagent.llm.edge.audit_log import AuditLog, RotatingFile
-from voiceagent.llm.edge.guard_mask import MaskedLlm
-from voiceagent.llm.edge.limits import Limit, Limits, LimitSettings
-from voiceagent.llm.edge.limits_gate import LimitedGate
-from voiceagent.llm.edge.limits_tokens import prompt_tokens, request_tokens
-from voiceagent.llm.edge.money import EVERYONE, NANOS, MoneySettings, PeriodClock, Price
-from voiceagent.llm.edge.money_engine import BudgetedLlm
-from voiceagent.llm.edge.money_ledger import MemoryLedger
-from voiceagent.llm.openai import OpenAILlm, OpenAILlmOptions
+from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
+from voiceagent.llm.failover.limits.buckets import Limit, Limits, LimitSettings
+from voiceagent.llm.failover.limits.gates import LimitedGate
+from voiceagent.llm.failover.limits.tokens import prompt_tokens, request_tokens
 from voiceagent.models.store import ModelStore
 
 WINDOW = 10.0

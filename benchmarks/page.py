@@ -24,7 +24,7 @@ from benchmarks.server_process import scripted_server
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.server.doors.page import size
+from voiceagent.channels.web.routes import size
 
 BYTES = 200_000
 PAINT_MS = 1000

@@ -22,9 +22,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from benchmarks.barge_in_clips import decode, speech_folder
 from benchmarks.intervals import percentile
 from benchmarks.recording import converted
-from tests.llm_server import Reply, ScriptedLlm
+from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.audio.pcm import EAR_RATE, Pcm, from_bytes, silence, to_bytes
-from voiceagent.demo import server
+from voiceagent.cli.demo import server
 
 RATE = 24_000
 FRAME = RATE // 50

@@ -21,7 +21,7 @@ from benchmarks.server_process import line_of
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.demo import LISTENING
+from voiceagent.cli.demo import LISTENING
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 START_SECONDS = 60.0

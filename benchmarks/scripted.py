@@ -20,7 +20,7 @@ import psutil
 
 from voiceagent.asr.base import AsrHint, AsrStream, Transcript
 from voiceagent.audio.pcm import Pcm
-from voiceagent.cli import log_to_stderr
+from voiceagent.cli.main import log_to_stderr
 from voiceagent.engines import Engines
 from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta
 from voiceagent.models.store import ModelStore

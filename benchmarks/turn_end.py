@@ -18,11 +18,8 @@ import numpy.typing as npt
 from benchmarks.barge_in_clips import speech_folder
 from benchmarks.turn_end_pauses import HeardPause, Turn, turns
 from voiceagent.audio.pcm import EAR_RATE
-from voiceagent.session.options import Eagerness
-from voiceagent.turn.endpoint import EVIDENCE_MS, PATIENCE, Patience
-from voiceagent.turn.habits import SpeakerPauses
-from voiceagent.turn.pause import Pause
-from voiceagent.turn.rules import RULES
+from voiceagent.turn.endpointing import EVIDENCE_MS, PATIENCE, RULES, Patience, Pause, SpeakerPauses
+from voiceagent.turn.options import Eagerness
 from voiceagent.vad.base import WINDOW
 
 Floats = npt.NDArray[np.float64]

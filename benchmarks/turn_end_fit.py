@@ -1,5 +1,5 @@
-"""Fits the weights of voiceagent/turn/rules.py to the "tune" half of the recordings of benchmarks.turn_end, with and
-without a model; what stands there are the roundings of both."""
+"""Fits the weights of voiceagent/turn/endpointing.py to the "tune" half of the recordings of benchmarks.turn_end, with
+and without a model; what stands there are the roundings of both."""
 
 import sys
 from collections.abc import Sequence
@@ -9,19 +9,19 @@ import numpy as np
 from benchmarks.barge_in_clips import speech_folder
 from benchmarks.turn_end import Known, pauses
 from benchmarks.turn_end_pauses import turns
-from voiceagent.turn.rules import assurance, faded, habit
-from voiceagent.turn.words import Ending, ending
+from voiceagent.turn.endpointing import assurance, faded, habit
+from voiceagent.turn.words import SentenceEnding, ending
 
 
 def fit(known: Sequence[Known], *, model: bool) -> dict[str, float]:
     """The weights of a logistic regression (ridge 3) on the pauses of these turns: is it the last?"""
-    kinds = (Ending.COMMA, Ending.OPEN, Ending.BARE, Ending.QUESTION)
+    kinds = (SentenceEnding.COMMA, SentenceEnding.OPEN, SentenceEnding.BARE, SentenceEnding.QUESTION)
     names = ["constant", *(kind.value for kind in kinds), "fade", "habit", *(["model"] if model else [])]
     signals, last = [], []
     for turn, row in known:
         for heard, pause in row:
             kind = ending(pause.text)
-            kind = Ending.OPEN if kind in (Ending.FILLER, Ending.DICTATED) else kind
+            kind = SentenceEnding.OPEN if kind in (SentenceEnding.FILLER, SentenceEnding.DICTATED) else kind
             values = [1.0, *(float(kind is k) for k in kinds), faded(pause), habit(pause)]
             signals.append([*values, assurance(pause)] if model else values)
             last.append(float(heard.end >= turn.end))

@@ -16,10 +16,10 @@ from voiceagent.asr.base import AsrHint, AsrStream
 from voiceagent.asr.sherpa import SherpaAsr
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.models.store import ModelStore
-from voiceagent.turn.pause import fade_db
+from voiceagent.turn.endpointing import fade_db
 from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.vad.base import WINDOW
-from voiceagent.vad.segmenter import Onset, Segmenter
+from voiceagent.vad.segmenter import Segmenter, VoiceStarted
 from voiceagent.vad.silero import SileroVad
 
 USES = ("turn", "command")
@@ -127,13 +127,13 @@ async def hear(pcm: Pcm, windows: list[float], asr: AsrStream, model: SmartTurn)
     open_pause = False
     for probability in windows:
         event = segmenter.push(probability)
-        if isinstance(event, Onset) and begin is None:
+        if isinstance(event, VoiceStarted) and begin is None:
             begin = given = max(0, event.sample - PREFIX)
         if begin is None:
             continue
         now, silent = segmenter.sample, segmenter.silence_samples
         if silent == 0:
-            speech += segmenter.speech_samples if isinstance(event, Onset) else WINDOW
+            speech += segmenter.speech_samples if isinstance(event, VoiceStarted) else WINDOW
             open_pause = False
         elif silent * 1000 >= PAUSE_MS * EAR_RATE and not open_pause:
             open_pause = True

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 
 import voiceagent  # noqa: F401 - before any engine: it turns onnxruntime's telemetry off
-from tests.fixtures import models  # noqa: F401
-from tests.speech import engines_for, speak  # noqa: F401
+from tests.support.fixtures import models  # noqa: F401
+from tests.support.speech import engines_for, speak  # noqa: F401
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no reason for an example to fail
 settings.load_profile("untimed")

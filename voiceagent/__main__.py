@@ -1,3 +1,3 @@
-from voiceagent.cli import app
+from voiceagent.cli.main import app
 
 app()

@@ -21,15 +21,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from voiceagent.admin.settings import AdminSection
+from voiceagent.channels.telephone.settings import TelephoneSection
+from voiceagent.channels.web.settings import PageSection
+from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError
-from voiceagent.protocols.xiaozhi_settings import XiaozhiSection
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.section import Milliseconds, Seconds, Section
-from voiceagent.server.admin_settings import AdminSection
-from voiceagent.server.calls_settings import TelephoneSection
-from voiceagent.server.page_settings import PageSection
 from voiceagent.tools.settings import ToolsSection
-from voiceagent.turn.interrupt_settings import InterruptSettings
+from voiceagent.turn.options import BargeInSettings
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
@@ -225,7 +225,7 @@ class Settings(BaseSettings):
     agent: AgentSection = AgentSection()
     turn: TurnSection = TurnSection()
     silence: SilenceSection = SilenceSection()
-    interrupt: InterruptSettings = InterruptSettings()
+    interrupt: BargeInSettings = BargeInSettings()
     filler: FillerSection = FillerSection()
     playout: PlayoutSection = PlayoutSection()
     memory: MemorySection = MemorySection()

@@ -13,8 +13,8 @@ import voiceagent_client.cli
 from pydantic import BaseModel
 
 import voiceagent
-from voiceagent.protocols.realtime_events import ServerEvent
-from voiceagent.protocols.realtime_requests import Request
+from voiceagent.channels.realtime.client_events import ClientEvent
+from voiceagent.channels.realtime.server_events import ServerEvent
 from voiceagent.session.commands import Command
 from voiceagent.session.events import Event
 from voiceagent.settings import Settings
@@ -22,7 +22,7 @@ from voiceagent.settings import Settings
 STAGES = ("vad", "asr", "llm", "tts")
 """The tables of the settings whose other keys belong to the engine that they name."""
 
-COMMAND_LINE = "voiceagent.cli"
+COMMAND_LINE = "voiceagent.cli.main"
 """The module of the command `voiceagent`, a Typer application."""
 
 API = {
@@ -74,7 +74,7 @@ def server_events() -> list[type[msgspec.Struct]]:
 
 def client_events() -> list[type[msgspec.Struct]]:
     """The messages of the Realtime protocol that clients send."""
-    return list(_tagged(Request))
+    return list(_tagged(ClientEvent))
 
 
 def client_command_line() -> argparse.ArgumentParser:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.realtime_turns import Told, check, run, save_speech, serving
-from tests.speech import EnginesFor, Speak
+from tests.support.realtime.turns import Told, check, run, save_speech, serving
+from tests.support.speech import EnginesFor, Speak
 from voiceagent.settings import ServerSection
 
 pytestmark = pytest.mark.real

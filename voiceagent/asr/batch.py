@@ -14,7 +14,7 @@ Outcome = Transcript | EngineError | None
 """None: dropped before anyone decoded it."""
 
 
-class Job(Generic[Item]):
+class DecodeJob(Generic[Item]):
     """One decoding that was asked for. Its fields belong to the batcher, except `urgent`, which may be read."""
 
     def __init__(self, item: Item, urgent: bool) -> None:
@@ -41,16 +41,16 @@ class Batcher(Generic[Item]):
         self._size = size
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="asr")
         self._lock = threading.Lock()
-        self._waiting: list[Job[Item]] = []
+        self._waiting: list[DecodeJob[Item]] = []
         self._turns: set[Future[None]] = set()
         self._closed = False
         all_begun = threading.Barrier(workers)  # so that no thread has yet to be made when somebody speaks
         for _ in range(workers):
             self._pool.submit(all_begun.wait)
 
-    def submit(self, item: Item, *, urgent: bool) -> Job[Item]:
+    def submit(self, item: Item, *, urgent: bool) -> DecodeJob[Item]:
         """Queue a decoding. A job is made even after close(): waiting for it then raises EngineError."""
-        job = Job(item, urgent)
+        job = DecodeJob(item, urgent)
         with self._lock:
             if self._closed:
                 job.settled, job.outcome = True, _closed()
@@ -60,7 +60,7 @@ class Batcher(Generic[Item]):
             self._turns = {old for old in self._turns if not old.done()} | {turn}
         return job
 
-    async def wait(self, job: Job[Item], *, urgent: bool = False) -> Transcript | None:
+    async def wait(self, job: DecodeJob[Item], *, urgent: bool = False) -> Transcript | None:
         """The job's result; None if it was dropped. May be called by several, and again. Raises EngineError."""
         waiter: Future[Outcome] = Future()
         with self._lock:
@@ -74,7 +74,7 @@ class Batcher(Generic[Item]):
             raise EngineError(outcome.stage, outcome.code, outcome.message)
         return outcome
 
-    def drop(self, job: Job[Item]) -> None:
+    def drop(self, job: DecodeJob[Item]) -> None:
         """Forget a job that no worker has begun; one that is being decoded goes on."""
         with self._lock:
             if job not in self._waiting:
@@ -109,7 +109,7 @@ class Batcher(Generic[Item]):
         for job, outcome in zip(batch, outcomes, strict=True):
             self._settle(job, outcome)
 
-    def _settle(self, job: Job[Item], outcome: Outcome) -> None:
+    def _settle(self, job: DecodeJob[Item], outcome: Outcome) -> None:
         with self._lock:
             job.settled, job.outcome = True, outcome
             waiters, job.waiters = job.waiters, []

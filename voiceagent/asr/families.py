@@ -117,7 +117,7 @@ FAMILIES: Mapping[str, Family] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ModelFolder:
     """A model that can be loaded: its kind, and the path for each of the constructor's parameters."""
 
     name: str
@@ -125,7 +125,7 @@ class Found:
     paths: Mapping[str, Path]
 
 
-def detect(folder: Path, name: str = "", *, int8: bool = True) -> Found:
+def detect(folder: Path, name: str = "", *, int8: bool = True) -> ModelFolder:
     """Look at a folder; `name` says its family where its metadata does not. `int8` prefers quantised files.
 
     Raises ConfigError saying what is there and what was looked for.
@@ -139,7 +139,7 @@ def detect(folder: Path, name: str = "", *, int8: bool = True) -> Found:
             continue
         metadata = onnx_metadata.read(next(iter(paths.values())))
         if name or family.fits(metadata):
-            return Found(candidate, family, paths)
+            return ModelFolder(candidate, family, paths)
         seen.add(metadata.get("model_type", "none"))
     raise ConfigError(_not_understood(folder, name, seen))
 

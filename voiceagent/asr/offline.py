@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from voiceagent.asr.base import Transcript
-from voiceagent.asr.batch import Batcher, Job
-from voiceagent.asr.spoken import Spoken
+from voiceagent.asr.batch import Batcher, DecodeJob
+from voiceagent.asr.spoken import SpeechAudio
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 
 SHORTEST = EAR_RATE // 10
@@ -24,11 +24,11 @@ class OfflineStream:
         self._batcher = batcher
         self._longest = longest
         self._step = step
-        self._open = Spoken()
-        self._closed: list[Job[Pcm]] = []
+        self._open = SpeechAudio()
+        self._closed: list[DecodeJob[Pcm]] = []
         self._known = (0, NOTHING)
         """The newest decoding of the open piece, and how many samples it covers."""
-        self._pending: tuple[int, Job[Pcm]] | None = None
+        self._pending: tuple[int, DecodeJob[Pcm]] | None = None
 
     def push(self, pcm: Pcm) -> None:
         self._open.push(pcm)
@@ -55,7 +55,7 @@ class OfflineStream:
         if self._pending:
             self._batcher.drop(self._pending[1])
 
-    def _cut(self) -> tuple[Job[Pcm], ...]:
+    def _cut(self) -> tuple[DecodeJob[Pcm], ...]:
         """Close pieces until the open one is short enough, at places that do not depend on when this runs.
         Returns all that are closed."""
         while self._open.samples > self._longest:
@@ -83,7 +83,7 @@ class OfflineStream:
             self._known, self._pending = (samples, transcript), None
         return transcript
 
-    def _join_or_submit(self, urgent: bool) -> tuple[int, Job[Pcm]]:
+    def _join_or_submit(self, urgent: bool) -> tuple[int, DecodeJob[Pcm]]:
         """A decoding under way that hears all there is, else a new one in place of one that still waits."""
         if self._pending:
             samples, job = self._pending
@@ -95,7 +95,7 @@ class OfflineStream:
         self._pending = (self._open.samples, self._batcher.submit(self._open.audio(), urgent=urgent))
         return self._pending
 
-    async def _whole(self, closed: Sequence[Job[Pcm]], last: Transcript) -> Transcript:
+    async def _whole(self, closed: Sequence[DecodeJob[Pcm]], last: Transcript) -> Transcript:
         parts = [*[await self._batcher.wait(job) or NOTHING for job in closed], last]
         language = next((part.language for part in parts if part.language), None)
         return Transcript(join([part.text for part in parts]), language)

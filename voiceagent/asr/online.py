@@ -5,21 +5,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from voiceagent.asr.base import Transcript
-from voiceagent.asr.batch import Batcher, Job
+from voiceagent.asr.batch import Batcher, DecodeJob
 from voiceagent.asr.recognizers import Online, OnlineInput, decode_online
 from voiceagent.audio.pcm import EAR_RATE, Pcm, silence, to_float
 from voiceagent.errors import EngineError
 
 
 @dataclass(slots=True)
-class Feed:
+class StreamFeed:
     """The network's state for one utterance, and audio it has not been given yet. Made and used in a worker thread."""
 
     unheard: list[Pcm] = field(default_factory=list)
     state: OnlineInput | None = None
 
 
-def decode_feeds(recognizer: Online, feeds: list[Feed]) -> list[Transcript]:
+def decode_feeds(recognizer: Online, feeds: list[StreamFeed]) -> list[Transcript]:
     """Give each network state its new audio and move all on together. Blocks."""
     states = []
     for feed in feeds:
@@ -33,13 +33,13 @@ def decode_feeds(recognizer: Online, feeds: list[Feed]) -> list[Transcript]:
 class OnlineStream:
     """One utterance. Only one decoding of it is under way at a time, since the state can be in one thread only."""
 
-    def __init__(self, batcher: Batcher[Feed], *, tail: int) -> None:
+    def __init__(self, batcher: Batcher[StreamFeed], *, tail: int) -> None:
         """`tail`: samples of silence after which the network has surely given out its last word."""
         self._batcher = batcher
         self._tail = tail
-        self._feed = Feed()
+        self._feed = StreamFeed()
         self._turn = asyncio.Lock()
-        self._job: Job[Feed] | None = None
+        self._job: DecodeJob[StreamFeed] | None = None
         self._final: Transcript | None = None
 
     def push(self, pcm: Pcm) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from voiceagent.asr.base import AsrHint, Transcript
-from voiceagent.asr.spoken import Spoken
+from voiceagent.asr.spoken import SpeechAudio
 from voiceagent.audio.pcm import EAR_RATE, Pcm, to_bytes
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
@@ -85,7 +85,7 @@ class OpenAIAsr:
             await client.aclose()
 
 
-class Answer(msgspec.Struct):
+class TranscriptionBody(msgspec.Struct):
     """What is read of the server's answer."""
 
     text: str
@@ -98,7 +98,7 @@ class OpenAIStream:
     def __init__(self, client: httpx.AsyncClient, options: OpenAIAsrOptions, hint: AsrHint) -> None:
         self._client = client
         self._options = options
-        self._spoken = Spoken()
+        self._spoken = SpeechAudio()
         self._known = (0, Transcript(""))
         language = hint.language or options.language
         self._form = {"model": options.model, "response_format": "json"}
@@ -126,7 +126,7 @@ class OpenAIStream:
         return transcript
 
     def close(self) -> None:
-        self._spoken = Spoken()
+        self._spoken = SpeechAudio()
 
     async def _transcribe(self, wav: bytes) -> Transcript:
         try:
@@ -174,7 +174,7 @@ def _read(response: httpx.Response) -> Transcript:
         case _:
             raise _failed("bad_response", message)
     try:
-        answer = msgspec.json.decode(response.content, type=Answer)
+        answer = msgspec.json.decode(response.content, type=TranscriptionBody)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise _failed("bad_response", "the speech recogniser's answer is not a transcription") from None
     return Transcript(answer.text.strip(), answer.language)

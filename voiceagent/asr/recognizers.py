@@ -6,12 +6,12 @@ from typing import Protocol
 import sherpa_onnx
 
 from voiceagent.asr.base import Transcript
-from voiceagent.asr.families import Found
+from voiceagent.asr.families import ModelFolder
 from voiceagent.audio.pcm import EAR_RATE, Pcm, to_float
 from voiceagent.errors import ConfigError
 
 
-class Result(Protocol):
+class RecognizerResult(Protocol):
     text: str
     lang: str
 
@@ -19,7 +19,7 @@ class Result(Protocol):
 class OfflineInput(Protocol):
     """One piece of speech for a recogniser that hears it at once."""
 
-    result: Result
+    result: RecognizerResult
 
     def accept_waveform(self, sample_rate: int, waveform: list[float]) -> None: ...
 
@@ -50,17 +50,17 @@ class Online(Protocol):
     def get_result(self, s: OnlineInput) -> str: ...
 
 
-def load_offline(found: Found, num_threads: int, language: str) -> Offline:
+def load_offline(found: ModelFolder, num_threads: int, language: str) -> Offline:
     recognizer: Offline = _make(sherpa_onnx.OfflineRecognizer, found, num_threads, language)
     return recognizer
 
 
-def load_online(found: Found, num_threads: int) -> Online:
+def load_online(found: ModelFolder, num_threads: int) -> Online:
     recognizer: Online = _make(sherpa_onnx.OnlineRecognizer, found, num_threads, "")
     return recognizer
 
 
-def _make(kind: type, found: Found, num_threads: int, language: str):  # type: ignore[no-untyped-def]  # not typed there
+def _make(kind: type, found: ModelFolder, num_threads: int, language: str):  # type: ignore[no-untyped-def]  # not typed there
     family = found.family
     options = {**family.extra, **{parameter: str(path) for parameter, path in found.paths.items()}}
     if family.language and (language or family.make == "from_whisper"):  # whisper alone would take "" for English

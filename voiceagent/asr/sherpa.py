@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from voiceagent.asr.base import AsrHint, AsrStream
 from voiceagent.asr.batch import Batcher
-from voiceagent.asr.families import Found, detect
+from voiceagent.asr.families import ModelFolder, detect
 from voiceagent.asr.offline import OfflineStream
-from voiceagent.asr.online import Feed, OnlineStream, decode_feeds
+from voiceagent.asr.online import OnlineStream, StreamFeed, decode_feeds
 from voiceagent.asr.recognizers import decode_offline, load_offline, load_online
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.errors import ConfigError, EngineError
@@ -95,7 +95,7 @@ class SherpaAsr:
         found = detect(self._folder(), self._options.type, int8=self._options.int8)
         return self._load_streaming(found) if found.family.streaming else self._load_offline(found)
 
-    def _load_offline(self, found: Found) -> Loaded:
+    def _load_offline(self, found: ModelFolder) -> Loaded:
         options = self._options
         recognizer = load_offline(found, options.num_threads, options.language)
         decode_offline(recognizer, [_noise()])
@@ -105,11 +105,11 @@ class SherpaAsr:
         longest, step = round(options.piece_seconds * EAR_RATE), options.partial_ms * EAR_RATE // 1000
         return Loaded(lambda: OfflineStream(batcher, longest=longest, step=step), batcher.close)
 
-    def _load_streaming(self, found: Found) -> Loaded:
+    def _load_streaming(self, found: ModelFolder) -> Loaded:
         options = self._options
         recognizer = load_online(found, options.num_threads)
-        decode_feeds(recognizer, [Feed([_noise()])])
-        batcher: Batcher[Feed] = Batcher(
+        decode_feeds(recognizer, [StreamFeed([_noise()])])
+        batcher: Batcher[StreamFeed] = Batcher(
             partial(decode_feeds, recognizer), workers=options.workers, size=_together(found)
         )
         tail = options.tail_ms * EAR_RATE // 1000
@@ -125,7 +125,7 @@ class SherpaAsr:
         return self._models.path(model)
 
 
-def _together(found: Found) -> int:
+def _together(found: ModelFolder) -> int:
     return MOST_TOGETHER if found.family.batched else 1
 
 

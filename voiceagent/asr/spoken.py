@@ -28,7 +28,7 @@ PAUSE_FRAMES = 10
 """A cut is made in the middle of the quietest 200 ms."""
 
 
-class Spoken:
+class SpeechAudio:
     """Audio that is pushed in at the end and cut off at the beginning."""
 
     def __init__(self) -> None:

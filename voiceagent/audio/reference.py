@@ -11,7 +11,7 @@ KEPT_SECONDS = 6.0
 """More than any lead the client may be given: what was sent and not yet played must still be here."""
 
 
-class Reference:
+class PlaybackReference:
     """The latest audio that was sent, by its position in the talk (seconds of audio sent before it)."""
 
     def __init__(self) -> None:

@@ -10,14 +10,14 @@ from voiceagent_client.pcm import FRAME, FRAME_SECONDS, RATE, silence
 from voiceagent_client.playback import Player
 from voiceagent_client.wav import StereoRecorder
 
-from voiceagent.evaluation.mixing import Microphone
-from voiceagent.evaluation.record import Spoken, Track
-from voiceagent.evaluation.stage import Utterance
+from voiceagent.evaluation.mixing import SimulatedMicrophone
+from voiceagent.evaluation.record import LoudspeakerTrack, SpeechSpan
+from voiceagent.evaluation.stage import StagedSpeech
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    utterance: Utterance
+    utterance: StagedSpeech
     start: int
 
 
@@ -25,7 +25,11 @@ class ScenarioDevice:
     """Keeps real time by one absolute schedule on the loop's clock. It has no resources of its own."""
 
     def __init__(
-        self, player: Player, microphone: Microphone, track: Track, recorder: StereoRecorder | None = None
+        self,
+        player: Player,
+        microphone: SimulatedMicrophone,
+        track: LoudspeakerTrack,
+        recorder: StereoRecorder | None = None,
     ) -> None:
         self._player = player
         self._microphone = microphone
@@ -43,13 +47,13 @@ class ScenarioDevice:
             return 0
         return int((asyncio.get_running_loop().time() - self._started) * RATE)
 
-    def say(self, utterance: Utterance, onset: int | None = None) -> Spoken:
+    def say(self, utterance: StagedSpeech, onset: int | None = None) -> SpeechSpan:
         """Have its first sample of speech heard at `onset`, or as soon after it as can be; returns where it will be."""
         next_sample = self._frames * FRAME
         start = next_sample if onset is None else max(next_sample, onset - utterance.onset - self._microphone.delay)
         self._placed.append(Placed(utterance, start))
         shift = start + self._microphone.delay
-        return Spoken(shift + utterance.onset, shift + utterance.end, utterance.text)
+        return SpeechSpan(shift + utterance.onset, shift + utterance.end, utterance.text)
 
     async def read(self) -> Frame:
         loop = asyncio.get_running_loop()

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from voiceagent_client.pcm import FRAME, RATE, Pcm, first_audible, to_ms
 
 from voiceagent.evaluation import words
-from voiceagent.evaluation.record import Arrival, Cut, Interjected, Record, Spoken, TurnRecord
-from voiceagent.evaluation.scenario import Microphone
+from voiceagent.evaluation.record import Arrival, CutRecord, Interjected, Record, SpeechSpan, TurnRecord
+from voiceagent.evaluation.scenario import MicrophoneSettings
 
 LATE = 3 * RATE // 2
 """A server may take so long after an interjection to stop the agent for it."""
@@ -53,12 +53,12 @@ class TurnResult:
         return self.interruptions > self.missed or self.false > 0
 
 
-def measure(record: Record, microphone: Microphone) -> list[TurnResult]:
+def measure(record: Record, microphone: MicrophoneSettings) -> list[TurnResult]:
     """One result for each turn that was spoken; what needs a recogniser is still to be filled in."""
     return [_turn(record, turn, microphone) for turn in record.turns]
 
 
-def _turn(record: Record, turn: TurnRecord, microphone: Microphone) -> TurnResult:
+def _turn(record: Record, turn: TurnRecord, microphone: MicrophoneSettings) -> TurnResult:
     result = TurnResult(turn.speech.text, trouble=list(turn.trouble))
     spoken = [entry for entry in turn.interjected if entry.spoken is not None]
     result.late = len(turn.interjected) - len(spoken)
@@ -84,7 +84,7 @@ def _turn(record: Record, turn: TurnRecord, microphone: Microphone) -> TurnResul
     return result
 
 
-def _response_ms(record: Record, speech: Spoken, until: int) -> int | None:
+def _response_ms(record: Record, speech: SpeechSpan, until: int) -> int | None:
     """The first response created after this speech, if it became audible before the next."""
     for arrival in record.arrivals:
         response = record.responses.get(arrival.response_id)
@@ -95,7 +95,7 @@ def _response_ms(record: Record, speech: Spoken, until: int) -> int | None:
 
 
 def _judge_interruptions(
-    record: Record, turn: TurnRecord, spoken: list[Interjected], cuts: list[Cut], result: TurnResult
+    record: Record, turn: TurnRecord, spoken: list[Interjected], cuts: list[CutRecord], result: TurnResult
 ) -> None:
     for entry in spoken:
         speech = entry.spoken
@@ -114,8 +114,8 @@ def _judge_distractions(
     record: Record,
     turn: TurnRecord,
     spoken: list[Interjected],
-    cuts: list[Cut],
-    microphone: Microphone,
+    cuts: list[CutRecord],
+    microphone: MicrophoneSettings,
     result: TurnResult,
 ) -> None:
     """A stop is laid to the interjection before it, else to the noise or the echo, else to nothing; false all the
@@ -204,7 +204,7 @@ def repeats(pcm: Pcm, lengths: list[int]) -> bool:
     return False
 
 
-def _compare_words(record: Record, turn: TurnRecord, asked: list[Spoken], result: TurnResult) -> None:
+def _compare_words(record: Record, turn: TurnRecord, asked: list[SpeechSpan], result: TurnResult) -> None:
     said = " ".join(speech.text for speech in asked)
     committed = [commit.item_id for commit in record.commits if turn.begin <= commit.at < turn.over]
     result.user_text = " ".join(record.user_texts.get(item_id, "") for item_id in committed).strip()

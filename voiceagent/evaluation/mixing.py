@@ -113,7 +113,7 @@ class Telephone:
         return self._out.push(spread)
 
 
-class Microphone:
+class SimulatedMicrophone:
     """Hears the user, a noise that goes round and round, and what the loudspeaker played `echo_delay` samples ago."""
 
     def __init__(

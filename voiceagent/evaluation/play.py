@@ -12,9 +12,9 @@ from voiceagent_client.playback import Player
 from voiceagent_client.wav import recording
 
 from voiceagent.evaluation.device import ScenarioDevice
-from voiceagent.evaluation.record import Interjected, Record, Spoken, TurnRecord
+from voiceagent.evaluation.record import Interjected, Record, SpeechSpan, TurnRecord
 from voiceagent.evaluation.scenario import Interjection
-from voiceagent.evaluation.stage import Staged, StagedTurn, Utterance
+from voiceagent.evaluation.stage import Staged, StagedSpeech, StagedTurn
 from voiceagent.evaluation.tap import Notes, TappedConnection
 
 LEAD_IN_SECONDS = 0.4
@@ -61,7 +61,7 @@ class Performance:
         self._player = player
         self._notes = notes
         self._latest = 0  # one past the last sample of all speech so far
-        self._asked = Spoken(0, 0, "")  # the latest words that want an answer
+        self._asked = SpeechSpan(0, 0, "")  # the latest words that want an answer
 
     async def run(self) -> None:
         await asyncio.sleep(LEAD_IN_SECONDS)
@@ -88,7 +88,7 @@ class Performance:
             turn.trouble.append(f"not over after {TURN_SECONDS:g} s")
         turn.over = device.position
 
-    async def _interject(self, plan: Interjection, utterance: Utterance, turn: Spoken) -> Interjected:
+    async def _interject(self, plan: Interjection, utterance: StagedSpeech, turn: SpeechSpan) -> Interjected:
         device, track = self._device, self._record.track
         base = await self._base(plan, turn)
         if base is None:
@@ -106,7 +106,7 @@ class Performance:
         await self._until(lambda: device.position >= spoken.end)
         return Interjected(plan, spoken, track.talking(spoken.onset))
 
-    async def _base(self, plan: Interjection, turn: Spoken) -> int | None:
+    async def _base(self, plan: Interjection, turn: SpeechSpan) -> int | None:
         """The sample from which an interjection counts its time; None when it never comes."""
         if plan.after == "turn":
             return turn.end

@@ -6,14 +6,14 @@ from typing import Literal
 import numpy as np
 from voiceagent_client.pcm import FRAME, RATE, Pcm, first_audible
 
-from voiceagent.evaluation.scenario import Interjection, Turn
+from voiceagent.evaluation.scenario import Interjection, ScenarioTurn
 
 NEAR = RATE // 2
 """An agent that was audible so shortly before is talking."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SpeechSpan:
     """The user's speech, from its first sample to one past its last."""
 
     onset: int
@@ -26,7 +26,7 @@ class Interjected:
     """`spoken` None: the answer was over before. `over_agent`: the agent was talking at the onset."""
 
     plan: Interjection
-    spoken: Spoken | None
+    spoken: SpeechSpan | None
     over_agent: bool = False
 
 
@@ -34,9 +34,9 @@ class Interjected:
 class TurnRecord:
     """From `begin` to `over` everything belongs to this turn. `speech` of a turn that was never spoken is empty."""
 
-    turn: Turn
+    turn: ScenarioTurn
     begin: int
-    speech: Spoken
+    speech: SpeechSpan
     over: int = 0
     interjected: list[Interjected] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Arrival:
 
 
 @dataclass(slots=True)
-class Response:
+class ResponseRecord:
     response_id: str
     created: int
     done: int | None = None
@@ -62,7 +62,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutRecord:
     """The agent was stopped in this item."""
 
     at: int
@@ -71,14 +71,14 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
+class CommitRecord:
     """The server took the user's turn for finished."""
 
     at: int
     item_id: str
 
 
-class Track:
+class LoudspeakerTrack:
     """What the loudspeaker played: frame by frame, silence where there was nothing. The frame that is taken with the
     microphone's frame number k is heard while frame k + 1 is recorded."""
 
@@ -129,11 +129,11 @@ class Record:
     """One playing of a scenario."""
 
     turns: list[TurnRecord] = field(default_factory=list)
-    track: Track = field(default_factory=Track)
+    track: LoudspeakerTrack = field(default_factory=LoudspeakerTrack)
     arrivals: list[Arrival] = field(default_factory=list)
-    responses: dict[str, Response] = field(default_factory=dict)
-    cuts: list[Cut] = field(default_factory=list)
-    commits: list[Commit] = field(default_factory=list)
+    responses: dict[str, ResponseRecord] = field(default_factory=dict)
+    cuts: list[CutRecord] = field(default_factory=list)
+    commits: list[CommitRecord] = field(default_factory=list)
     user_texts: dict[str, str] = field(default_factory=dict)
     """The user's words by item, as transcribed."""
     agent_texts: dict[str, str] = field(default_factory=dict)

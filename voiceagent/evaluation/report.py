@@ -11,7 +11,7 @@ from rich.table import Table
 
 from voiceagent.evaluation.measure import TurnResult
 from voiceagent.evaluation.summary import Figure, Share, Spread, summarise
-from voiceagent.evaluation.usage import Speculation
+from voiceagent.evaluation.usage import SpeculationCounts
 
 NAMES = {
     "response_ms": "response time, ms",
@@ -44,10 +44,10 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class EvaluationReport:
     url: str
     runs: Sequence[Run]
-    speculation: Speculation | None
+    speculation: SpeculationCounts | None
     notes: Sequence[str] = ()
     """What could not be measured and why."""
 
@@ -123,7 +123,7 @@ def _scenarios(runs: Sequence[Run]) -> Table:
     return table
 
 
-def _figures(figures: Mapping[str, Figure], speculation: Speculation | None) -> Table:
+def _figures(figures: Mapping[str, Figure], speculation: SpeculationCounts | None) -> Table:
     table = Table("figure", title="All together", box=SIMPLE)
     for title in ("n", "value", "p95", "largest"):
         table.add_column(title, justify="right")

@@ -11,7 +11,7 @@ from voiceagent.errors import ConfigError, EngineError
 from voiceagent.evaluation import truth, usage
 from voiceagent.evaluation.measure import measure
 from voiceagent.evaluation.play import play
-from voiceagent.evaluation.report import Report, Run
+from voiceagent.evaluation.report import EvaluationReport, Run
 from voiceagent.evaluation.stage import Staged
 from voiceagent.evaluation.summary import shortcomings
 
@@ -25,7 +25,7 @@ async def run(
     keep_audio: Path | None = None,
     listener: AsrEngine | None = None,
     on_run: Callable[[Run], None] = lambda run: None,
-) -> Report:
+) -> EvaluationReport:
     """Each scenario `repeat` times.
 
     `keep_audio` is an existing folder for stereo recordings. `listener`, an open recogniser, judges what was heard;
@@ -49,7 +49,7 @@ async def run(
         played.shortcomings = [
             shortcomings(result, turn.expect) for result, turn in zip(played.turns, turns, strict=False)
         ]
-    return Report(name, runs, speculation, notes)
+    return EvaluationReport(name, runs, speculation, notes)
 
 
 async def _play(staged: Staged, url: str, key: str | None, out: Path | None) -> Run:

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import yaml
 from msgspec import Meta, Struct, ValidationError, convert, field
 
+from voiceagent import extras
 from voiceagent.errors import ConfigError
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = extras.optional("yaml", "a scenario")
 
 SUFFIXES = (".yaml", ".yml")
 LARGEST = 1_000_000
@@ -18,7 +23,7 @@ Decibels = Annotated[float, Meta(ge=-100.0, le=100.0)]
 Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.-]*$")]
 
 
-class Piece(Struct, frozen=True, forbid_unknown_fields=True):
+class SpeechPiece(Struct, frozen=True, forbid_unknown_fields=True):
     """A part of an utterance: `text` for the voice, a `wav` file (with `text`: what is said in it), or a pause."""
 
     text: str | None = None
@@ -32,7 +37,7 @@ class Piece(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("A piece with `pause_ms` takes neither `text` nor `wav`")
 
 
-Say = str | Piece | list[str | Piece]
+Say = str | SpeechPiece | list[str | SpeechPiece]
 
 
 class Interjection(Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +68,7 @@ class Expect(Struct, frozen=True, forbid_unknown_fields=True):
     max_heard_words_off: Annotated[int, Meta(ge=0)] | None = None
 
 
-class Turn(Struct, frozen=True, forbid_unknown_fields=True):
+class ScenarioTurn(Struct, frozen=True, forbid_unknown_fields=True):
     """One turn of the user's; the next one follows when its answer has been heard to the end."""
 
     say: Say
@@ -93,7 +98,7 @@ class Echo(Struct, frozen=True, forbid_unknown_fields=True):
     delay_ms: Annotated[int, Meta(ge=0, le=2000)]
 
 
-class Microphone(Struct, frozen=True, forbid_unknown_fields=True):
+class MicrophoneSettings(Struct, frozen=True, forbid_unknown_fields=True):
     noise: Noise | None = None
     echo: Echo | None = None
     telephone: bool = False
@@ -103,18 +108,18 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
     """`folder` is where its WAV files are looked for; `turn_detection` is handed to the server as it stands."""
 
     name: Name
-    turns: Annotated[list[Turn], Meta(min_length=1, max_length=100)]
+    turns: Annotated[list[ScenarioTurn], Meta(min_length=1, max_length=100)]
     description: str = ""
     language: str | None = None
     instructions: str | None = None
     turn_detection: dict[str, bool | int | float | str | None] | None = None
-    microphone: Microphone = Microphone()
+    microphone: MicrophoneSettings = MicrophoneSettings()
 
 
-def pieces(say: Say) -> list[Piece]:
+def pieces(say: Say) -> list[SpeechPiece]:
     """An utterance part by part. Raises ValueError when nothing is said in it."""
-    given: list[str | Piece] = say if isinstance(say, list) else [say]
-    result = [Piece(text=part) if isinstance(part, str) else part for part in given]
+    given: list[str | SpeechPiece] = say if isinstance(say, list) else [say]
+    result = [SpeechPiece(text=part) if isinstance(part, str) else part for part in given]
     if all(piece.pause_ms is not None for piece in result):
         raise ValueError("An utterance needs words or a `wav`")
     return result

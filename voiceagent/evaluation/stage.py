@@ -16,11 +16,12 @@ from voiceagent_client.pcm import RATE, Pcm, speech_end
 from voiceagent_client.pcm import silence as quiet
 from voiceagent_client.wav import read_wav
 
+from voiceagent import extras
 from voiceagent.audio.pcm import from_float, to_bytes
 from voiceagent.errors import ConfigError
 from voiceagent.evaluation import mixing
 from voiceagent.evaluation.mixing import Signal
-from voiceagent.evaluation.scenario import Interjection, Noise, Piece, Say, Scenario, Turn, pieces
+from voiceagent.evaluation.scenario import Interjection, Noise, Say, Scenario, ScenarioTurn, SpeechPiece, pieces
 
 Speak = Callable[[str, float], Pcm]
 """Words as 24 kHz audio, by a voice lower than the agent's by this factor."""
@@ -38,7 +39,7 @@ BABBLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class StagedSpeech:
     """`onset` and `end`: its first sample of speech and one past its last."""
 
     pcm: Pcm
@@ -49,9 +50,9 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class StagedTurn:
-    turn: Turn
-    speech: Utterance
-    meanwhile: tuple[tuple[Interjection, Utterance], ...]
+    turn: ScenarioTurn
+    speech: StagedSpeech
+    meanwhile: tuple[tuple[Interjection, StagedSpeech], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,14 @@ class Staged:
     turns: tuple[StagedTurn, ...]
     noise: Signal | None
 
-    def microphone(self) -> mixing.Microphone:
+    def microphone(self) -> mixing.SimulatedMicrophone:
         """One for each time the scenario is played."""
         echo, telephone = self.scenario.microphone.echo, self.scenario.microphone.telephone
         if echo is None:
-            return mixing.Microphone(self.noise, telephone=telephone)
-        return mixing.Microphone(self.noise, mixing.gain(echo.level_db), echo.delay_ms * RATE // 1000, telephone)
+            return mixing.SimulatedMicrophone(self.noise, telephone=telephone)
+        return mixing.SimulatedMicrophone(
+            self.noise, mixing.gain(echo.level_db), echo.delay_ms * RATE // 1000, telephone
+        )
 
 
 def stage(scenario: Scenario, folder: Path, speak: Speak) -> Staged:
@@ -82,7 +85,7 @@ def stage(scenario: Scenario, folder: Path, speak: Speak) -> Staged:
     return Staged(scenario, tuple(turns), mixing.at_snr(background(noise, folder, speak), level, noise.snr_db))
 
 
-def utterance(say: Say, folder: Path, speak: Speak, level_db: float = 0.0) -> Utterance:
+def utterance(say: Say, folder: Path, speak: Speak, level_db: float = 0.0) -> StagedSpeech:
     """The parts in a row; those of the voice without the quiet around their words, so that a pause is as long as it
     says."""
     parts = [_audio(piece, folder, speak) for piece in pieces(say)]
@@ -91,7 +94,7 @@ def utterance(say: Say, folder: Path, speak: Speak, level_db: float = 0.0) -> Ut
         pcm = mixing.to_pcm(pcm.astype(np.float64) * mixing.gain(level_db))
     text = " ".join(piece.text for piece in pieces(say) if piece.text)
     onset, end = span(pcm)
-    return Utterance(pcm, text, onset, end)
+    return StagedSpeech(pcm, text, onset, end)
 
 
 def span(pcm: Pcm) -> tuple[int, int]:
@@ -112,7 +115,7 @@ def background(noise: Noise, folder: Path, speak: Speak) -> Signal:
             return mixing.babble([speak(text, pitch) for text, pitch in BABBLE])
 
 
-def _audio(piece: Piece, folder: Path, speak: Speak) -> Pcm:
+def _audio(piece: SpeechPiece, folder: Path, speak: Speak) -> Pcm:
     if piece.pause_ms is not None:
         return quiet(piece.pause_ms * RATE // 1000)
     if piece.wav is not None:
@@ -134,7 +137,7 @@ def _read(path: Path) -> Pcm:
     return pcm
 
 
-class Voice:
+class ScenarioVoice:
     """Speaks by the embedded voice, each sentence once: afterwards it comes from the user's temporary folder."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -157,6 +160,7 @@ class Voice:
 
     def _speak(self, text: str, pitch: float) -> Pcm:
         if self._hibari is None:
+            extras.need("hibari", "the voice of the scenarios' users")
             from hibari import Hibari
 
             self._hibari = Hibari()

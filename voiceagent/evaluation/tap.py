@@ -5,7 +5,7 @@ from collections.abc import Callable
 from voiceagent_client.connection import Backoff, Dropped, RealtimeConnection
 from voiceagent_client.wire import ClientEvent, Json, ServerEvent, SessionConfig
 
-from voiceagent.evaluation.record import Arrival, Commit, Cut, Record, Response
+from voiceagent.evaluation.record import Arrival, CommitRecord, CutRecord, Record, ResponseRecord
 from voiceagent.evaluation.scenario import Scenario
 
 
@@ -51,7 +51,7 @@ class Notes:
         )
 
     def cut(self, item_id: str, played_ms: int) -> None:
-        self._record.cuts.append(Cut(self._clock(), item_id, played_ms))
+        self._record.cuts.append(CutRecord(self._clock(), item_id, played_ms))
 
     def event(self, event: ServerEvent) -> None:
         record, at, item_id = self._record, self._clock(), event.text("item_id")
@@ -59,10 +59,10 @@ class Notes:
             self.last = at
         match event.type:
             case "input_audio_buffer.committed":
-                record.commits.append(Commit(at, item_id))
+                record.commits.append(CommitRecord(at, item_id))
             case "response.created":
                 self.active = event.text("response", "id")
-                record.responses[self.active] = Response(self.active, at)
+                record.responses[self.active] = ResponseRecord(self.active, at)
             case "response.output_audio.delta":
                 pcm = event.audio("delta")
                 if pcm is not None:

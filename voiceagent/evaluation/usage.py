@@ -17,7 +17,7 @@ Counts = Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Speculation:
+class SpeculationCounts:
     """Of the replies prepared ahead: how many were used and thrown away, with the tokens written for the latter.
     `tokens_spoken` are those of all replies that were given. The server counts all its talks, not only these."""
 
@@ -48,7 +48,7 @@ async def counts(url: str) -> Counts | None:
     return found if known else None
 
 
-def speculation(before: Counts | None, after: Counts | None) -> Speculation | None:
+def speculation(before: Counts | None, after: Counts | None) -> SpeculationCounts | None:
     """What came between two readings; None when one of them is missing."""
     if before is None or after is None:
         return None
@@ -56,7 +56,7 @@ def speculation(before: Counts | None, after: Counts | None) -> Speculation | No
     def more(name: str, label: str) -> int:
         return round(after.get((name, label), 0.0) - before.get((name, label), 0.0))
 
-    return Speculation(
+    return SpeculationCounts(
         more(SPECULATIONS, "used"),
         more(SPECULATIONS, "thrown away"),
         more(TOKENS, "thrown away"),

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, Message
-from voiceagent.llm.openai import OpenAILlm, OpenAILlmOptions
+from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
 from voiceagent.llm.slots import Slots
 from voiceagent.models.store import ModelStore
 from voiceagent.settings import INSTRUCTIONS

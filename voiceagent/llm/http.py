@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -15,6 +14,7 @@ from typing import Annotated, ClassVar, Self
 import httpx
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
+from voiceagent import extras
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.connections import Clients
 from voiceagent.section import HeaderName, HeaderSecret, KeySecret, Seconds, Section, WebAddress, key_value
@@ -128,8 +128,8 @@ class HttpClient:
         Raises ConfigError."""
         options = self._options
         proxy = options.proxy.get_secret_value() if options.proxy is not None else None
-        _need("h2", options.http2, "http2 = true", "http2")
-        _need("socksio", proxy is not None and proxy.startswith("socks5"), "a socks5 proxy", "socks")
+        _need("h2", options.http2, "http2 = true")
+        _need("socksio", proxy is not None and proxy.startswith("socks5"), "a socks5 proxy")
         all_headers = httpx.Headers({"Accept-Encoding": "identity", **headers})  # compression would hold tokens back
         all_headers.update({name: secret.get_secret_value() for name, secret in options.extra_headers.items()})
         make = partial(
@@ -244,9 +244,9 @@ def _from_file(path: Path) -> SecretStr:
     return SecretStr(found)
 
 
-def _need(package: str, wanted: bool, option: str, extra: str) -> None:
-    if wanted and find_spec(package) is None:
-        raise ConfigError(f"[llm] {option} needs the package {package}: pip install 'httpx[{extra}]'")
+def _need(package: str, wanted: bool, option: str) -> None:
+    if wanted:
+        extras.need(package, f"[llm] {option}")
 
 
 def _verify(options: HttpOptions) -> ssl.SSLContext:

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest
-from voiceagent.llm.dialect import Answer, Dialect, merged
+from voiceagent.llm.dialects.base import Answer, Dialect, merged
 from voiceagent.llm.http import HttpClient, HttpOptions, Pieces, as_engine_errors, start_of
 from voiceagent.llm.refusal import status_error
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from voiceagent.session import events as ev
-from voiceagent.session.items import AnyItem, FunctionCall, FunctionOutput, Item
+from voiceagent.session.conversation import AnyItem, FunctionCall, FunctionOutput, Item
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Line: TypeAlias = dict[str, Json]
@@ -34,7 +34,9 @@ def decode(data: bytes) -> dict[str, object] | None:
 def told(event: ev.Event) -> Line | None:
     """A session's event; None for those that are sound, or told by others."""
     match event:
-        case ev.ReplyStarted() | ev.ReplyItemAdded() | ev.ReplyText() | ev.ReplyDone() | ev.ReplyPlayed():
+        case (
+            ev.ResponseStarted() | ev.ResponseItemAdded() | ev.ResponseText() | ev.ResponseDone() | ev.ResponsePlayed()
+        ):
             return _of_reply(event)
         case ev.SpeechStarted(item_id=item, at_ms=at_ms):
             return {"type": "speech_started", "item": item, "audio_ms": at_ms}
@@ -59,7 +61,7 @@ def told(event: ev.Event) -> Line | None:
             return {"type": "deleted", "item": item}
         case ev.ItemTruncated(item_id=item, audio_end_ms=end):
             return {"type": "truncated", "item": item, "audio_end_ms": end}
-        case ev.ToolCalled(reply_id=reply, call=call):
+        case ev.ToolCalled(response_id=reply, call=call):
             return {
                 "type": "tool_called",
                 "reply": reply,
@@ -67,9 +69,9 @@ def told(event: ev.Event) -> Line | None:
                 "name": call.name,
                 "arguments": call.arguments,
             }
-        case ev.IdleTimeout():
+        case ev.IdleTimeoutTriggered():
             return {"type": "idle"}
-        case ev.TurnTimed(item_id=item, reply_id=reply, timeline=timeline):
+        case ev.TurnTimed(item_id=item, response_id=reply, timeline=timeline):
             return {
                 "type": "timeline",
                 "item": item,
@@ -87,21 +89,21 @@ def told(event: ev.Event) -> Line | None:
 
 
 def _of_reply(
-    event: ev.ReplyStarted | ev.ReplyItemAdded | ev.ReplyText | ev.ReplyDone | ev.ReplyPlayed,
+    event: ev.ResponseStarted | ev.ResponseItemAdded | ev.ResponseText | ev.ResponseDone | ev.ResponsePlayed,
 ) -> Line:
     match event:
-        case ev.ReplyStarted(reply_id=reply, modality=modality):
+        case ev.ResponseStarted(response_id=reply, modality=modality):
             return {"type": "reply_started", "reply": reply, "modality": modality}
-        case ev.ReplyItemAdded(reply_id=reply, item=item):
+        case ev.ResponseItemAdded(response_id=reply, item=item):
             return {"type": "reply_item", "reply": reply, "item": item.id}
-        case ev.ReplyText(reply_id=reply, item_id=item_id, text=text):
+        case ev.ResponseText(response_id=reply, item_id=item_id, text=text):
             return {"type": "reply_text", "reply": reply, "item": item_id, "text": text}
-        case ev.ReplyPlayed(reply_id=reply):
+        case ev.ResponsePlayed(response_id=reply):
             return {"type": "reply_played", "reply": reply}
-        case ev.ReplyDone():
+        case ev.ResponseDone():
             return {
                 "type": "reply_done",
-                "reply": event.reply_id,
+                "reply": event.response_id,
                 "item": event.item.id if event.item else None,
                 "text": event.item.text if event.item else "",
                 "status": event.status,

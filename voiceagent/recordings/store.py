@@ -34,7 +34,7 @@ class Recorded:
     finished: bool
 
 
-class Store:
+class RecordingStore:
     def __init__(self, folder: Path, days: float) -> None:
         """Recordings older than `days` are deleted by `purge`."""
         self.folder = folder.expanduser()

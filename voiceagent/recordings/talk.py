@@ -10,11 +10,11 @@ from voiceagent.audio.wav import StereoWav
 from voiceagent.recordings import lines
 from voiceagent.recordings.axis import Axis
 from voiceagent.recordings.lines import Line
-from voiceagent.recordings.store import Store
-from voiceagent.recordings.track import Track
+from voiceagent.recordings.store import RecordingStore
+from voiceagent.recordings.track import RecordedTrack
 from voiceagent.session.commands import AppendAudio, Configure, ReportPlayed, TruncateItem
-from voiceagent.session.events import Event, ReplyAudio, ReplyDone, ReplyPlayed, TurnTimed
-from voiceagent.session.items import FunctionCall, FunctionOutput, Item
+from voiceagent.session.conversation import FunctionCall, FunctionOutput, Item
+from voiceagent.session.events import Event, ResponseAudio, ResponseDone, ResponsePlayed, TurnTimed
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.timeline import MARKS, Timeline
 
@@ -29,7 +29,7 @@ MOST_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RecordingHeader:
     """A talk that begins. `started` on the loop's clock, `date` as ISO 8601 says it."""
 
     session: str
@@ -41,16 +41,16 @@ class About:
     options: SessionOptions
 
 
-class TalkRecording:
+class SessionRecording:
     """Raises OSError from everything."""
 
-    def __init__(self, store: Store, about: About, *, audio: bool) -> None:
+    def __init__(self, store: RecordingStore, about: RecordingHeader, *, audio: bool) -> None:
         self._store = store
         self._about = about
         self._audio = audio
         self._output_rate = about.options.output_rate
         self._axis: Axis | None = None
-        self._track: Track | None = None
+        self._track: RecordedTrack | None = None
         self._wav: StereoWav | None = None
         self._resamplers: dict[str, tuple[int, Resampler]] = {}
         self._written = 0
@@ -88,7 +88,7 @@ class TalkRecording:
                 line = lines.noted(moment)
                 if line is not None:
                     self.note(now, line)
-            case ReplyAudio():
+            case ResponseAudio():
                 self._say(now, moment)
             case _:
                 self._happens(now, moment)
@@ -118,9 +118,9 @@ class TalkRecording:
 
     def _happens(self, now: float, event: Event) -> None:
         match event:
-            case ReplyPlayed(reply_id=reply_id) | ReplyDone(reply_id=reply_id, status="cancelled"):
+            case ResponsePlayed(response_id=response_id) | ResponseDone(response_id=response_id, status="cancelled"):
                 if self._track is not None:
-                    self._track.cut(now, reply_id)
+                    self._track.cut(now, response_id)
             case _:
                 pass
         line = lines.told(event)
@@ -150,12 +150,12 @@ class TalkRecording:
         else:
             axis.user(now, len(pcm) * axis.rate // rate)
 
-    def _say(self, now: float, event: ReplyAudio) -> None:
+    def _say(self, now: float, event: ResponseAudio) -> None:
         self._begin(0)
         if self._track is not None:
             # A frame is a part of a clause, all of which would be kept with it.
             pcm = self._at_rate("agent", event.pcm.copy(), self._output_rate)
-            self._track.agent(now, event.reply_id, event.item_id, pcm)
+            self._track.agent(now, event.response_id, event.item_id, pcm)
 
     def _begin(self, rate: int) -> Axis:
         """With the first sound it is known how good it is."""
@@ -164,7 +164,7 @@ class TalkRecording:
             self._axis = Axis(WIDE_RATE if wide else NARROW_RATE, self._about.started)
             if self._audio:
                 self._wav = StereoWav(self._store.create(self._about.session, "wav"), self._axis.rate)
-                self._track = Track(self._axis)
+                self._track = RecordedTrack(self._axis)
         return self._axis
 
     def _at_rate(self, side: str, pcm: Pcm, rate: int) -> Pcm:

@@ -23,13 +23,13 @@ LIMITS_KEPT = 8
 
 
 @dataclass(slots=True)
-class Piece:
+class TrackPiece:
     """Samples at a position. Of a reply's, those up to `kept` are heard; `offset` are the item's samples before it."""
 
     at: int
     pcm: Pcm
     kept: int
-    reply_id: str = ""
+    response_id: str = ""
     item_id: str = ""
     offset: int = 0
 
@@ -38,15 +38,15 @@ class Piece:
         return self.at + self.kept
 
 
-class Track:
+class RecordedTrack:
     """The agent's samples are placed where a client that plays at once plays them (as `audio.playout` has it), moved by
     what the client reports, and cut where it was told to flush or says that it stopped."""
 
     def __init__(self, axis: Axis) -> None:
         self._axis = axis
         self._rate = axis.rate
-        self._user: deque[Piece] = deque()
-        self._agent: deque[Piece] = deque()
+        self._user: deque[TrackPiece] = deque()
+        self._agent: deque[TrackPiece] = deque()
         self._given = 0
         self._end = 0
         """Where the agent's samples end."""
@@ -61,9 +61,9 @@ class Track:
     def user(self, now: float, pcm: Pcm) -> None:
         """More of the user's microphone."""
         at = self._axis.user(now, len(pcm))
-        self._user.append(Piece(at, pcm, len(pcm)))
+        self._user.append(TrackPiece(at, pcm, len(pcm)))
 
-    def agent(self, now: float, reply_id: str, item_id: str, pcm: Pcm) -> None:
+    def agent(self, now: float, response_id: str, item_id: str, pcm: Pcm) -> None:
         """The client is sent more of a reply."""
         start = self._end
         if now > self._empty_at or start < self._given:
@@ -72,18 +72,18 @@ class Track:
         item, offset = self._item
         offset = offset if item == item_id else 0
         kept = min(len(pcm), max(0, self._limits.get(item_id, offset + len(pcm)) - offset))
-        self._agent.append(Piece(start, pcm, kept, reply_id, item_id, offset))
+        self._agent.append(TrackPiece(start, pcm, kept, response_id, item_id, offset))
         self._item = (item_id, offset + len(pcm))
         self._end = start + kept
         self._empty_at += kept / self._rate
 
-    def cut(self, now: float, reply_id: str | None = None) -> None:
+    def cut(self, now: float, response_id: str | None = None) -> None:
         """The client throws away what it has not played of this reply, or of all."""
         if self._empty_at - now <= TOLERANCE:
             return
         played = self._played(now)
         for piece in self._agent:
-            if reply_id in (None, piece.reply_id):
+            if response_id in (None, piece.response_id):
                 piece.kept = max(0, min(piece.kept, played - piece.at))
         self._end = max(played, self._last())
         self._empty_at = now + (self._end - played) / self._rate
@@ -150,7 +150,7 @@ class Track:
                     side.popleft()
 
 
-def render(pieces: Iterable[Piece], start: int, stop: int) -> Pcm:
+def render(pieces: Iterable[TrackPiece], start: int, stop: int) -> Pcm:
     """What is heard of these between two positions."""
     side = silence(stop - start)
     for piece in pieces:

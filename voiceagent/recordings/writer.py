@@ -13,10 +13,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from voiceagent.recordings.store import DAY_SECONDS, Store
-from voiceagent.recordings.talk import About, Moment, TalkRecording
+from voiceagent.recordings.store import DAY_SECONDS, RecordingStore
+from voiceagent.recordings.talk import Moment, RecordingHeader, SessionRecording
 from voiceagent.session.commands import AppendAudio
-from voiceagent.session.events import ReplyAudio
+from voiceagent.session.events import ResponseAudio
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +33,11 @@ CLOSE_SECONDS = 10.0
 class Recording:
     """A talk's end of the queue. `started` on the loop's clock."""
 
-    def __init__(self, writer: "Writer", about: About) -> None:
+    def __init__(self, writer: "RecordingWriter", about: RecordingHeader) -> None:
         self.about = about
         self.cut_at: float | None = None
         """From when on nothing is recorded any more."""
-        self.file: TalkRecording | None = None
+        self.file: SessionRecording | None = None
         """The writer's."""
         self._writer = writer
 
@@ -48,26 +48,26 @@ class Recording:
             log.error("session %s: the disk is too slow: the recording is cut", self.about.session)
 
     def end(self, now: float, reason: str) -> None:
-        self._writer.put(self, now, End(reason))
+        self._writer.put(self, now, EndRecording(reason))
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class BeginRecording:
     pass
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndRecording:
     reason: str
 
 
-Note = Begin | End | Moment
+Note = BeginRecording | EndRecording | Moment
 
 
-class Writer:
+class RecordingWriter:
     def __init__(
         self,
-        store: Store,
+        store: RecordingStore,
         *,
         audio: bool,
         clock: Callable[[], float] = time.time,
@@ -98,15 +98,17 @@ class Writer:
         self._thread = threading.Thread(target=self._run, args=(loop, self._closed), name="recordings", daemon=True)
         self._thread.start()
 
-    def begin(self, about: About) -> Recording:
+    def begin(self, about: RecordingHeader) -> Recording:
         recording = Recording(self, about)
-        self.put(recording, about.started, Begin())
+        self.put(recording, about.started, BeginRecording())
         return recording
 
     def put(self, recording: Recording, now: float, note: Note) -> bool:
         """False when there is no room; a beginning and an end always have some."""
         more = size(note)
-        if self._put_bytes - self._taken_bytes + more > MOST_BYTES and not isinstance(note, Begin | End):
+        if self._put_bytes - self._taken_bytes + more > MOST_BYTES and not isinstance(
+            note, BeginRecording | EndRecording
+        ):
             return False
         self._put_bytes += more
         self._queue.append((recording, now, note))
@@ -173,10 +175,10 @@ class Writer:
         """A disk that fails ends the recording, not the talk."""
         try:
             match note:
-                case Begin():
-                    recording.file = TalkRecording(self._store, recording.about, audio=self._audio)
+                case BeginRecording():
+                    recording.file = SessionRecording(self._store, recording.about, audio=self._audio)
                     self._open.add(recording)
-                case End(reason):
+                case EndRecording(reason):
                     self._finish(recording, now, reason)
                 case None:
                     if recording.file is not None:
@@ -208,4 +210,4 @@ class Writer:
 
 def size(note: Note) -> int:
     """Bytes that it takes while it waits."""
-    return NOTE_BYTES + (note.pcm.nbytes if isinstance(note, AppendAudio | ReplyAudio) else 0)
+    return NOTE_BYTES + (note.pcm.nbytes if isinstance(note, AppendAudio | ResponseAudio) else 0)

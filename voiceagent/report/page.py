@@ -9,9 +9,9 @@ from functools import cache
 
 from voiceagent.assets import ASSETS
 from voiceagent.recordings.lines import Json
-from voiceagent.recordings.sound import Sound
-from voiceagent.recordings.store import Store
-from voiceagent.report.turns import Talk, Turn, read
+from voiceagent.recordings.sound import SoundFile
+from voiceagent.recordings.store import RecordingStore
+from voiceagent.report.turns import ReportSession, ReportTurn, read
 
 WEB = ASSETS / "web"
 SCRIPTS = ("words.js", "report-words.js", "draw.js", "report.js")
@@ -25,7 +25,7 @@ OVERVIEW_STEPS = 1200
 _MODULE = re.compile(r"^import .*?;\n|^export (?=function|const|class)", re.MULTILINE | re.DOTALL)
 
 
-def render(store: Store, session: str, *, audio: bool = False) -> str | None:
+def render(store: RecordingStore, session: str, *, audio: bool = False) -> str | None:
     """The report of a recorded talk, with its sound in it if that is wanted; None when there is no such recording.
     Blocking: it reads the whole recording."""
     lines = store.lines(session)
@@ -39,13 +39,13 @@ def render(store: Store, session: str, *, audio: bool = False) -> str | None:
     if path is None:
         return html(talk, None, audio=False)
     try:
-        with Sound(path) as sound:
+        with SoundFile(path) as sound:
             return html(talk, sound, audio=audio)
     except (FileNotFoundError, ValueError):  # deleted meanwhile, or broken
         return html(talk, None, audio=False)
 
 
-def html(talk: Talk, sound: Sound | None, *, audio: bool) -> str:
+def html(talk: ReportSession, sound: SoundFile | None, *, audio: bool) -> str:
     player = ""
     if audio and sound is not None:
         player = f'<audio controls src="data:audio/ogg;base64,{base64.b64encode(sound.opus()).decode()}"></audio>'
@@ -60,7 +60,7 @@ def html(talk: Talk, sound: Sound | None, *, audio: bool) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda named: parts[named[1]], common.template)
 
 
-def data(talk: Talk, sound: Sound | None) -> dict[str, Json]:
+def data(talk: ReportSession, sound: SoundFile | None) -> dict[str, Json]:
     """What the report shows, as JSON."""
     shown: list[Json] = []
     for number, turn in enumerate(talk.turns, 1):
@@ -79,7 +79,7 @@ def data(talk: Talk, sound: Sound | None) -> dict[str, Json]:
     }
 
 
-def waves(turn: Turn, sound: Sound) -> dict[str, Json]:
+def waves(turn: ReportTurn, sound: SoundFile) -> dict[str, Json]:
     """Both voices around a turn, from its zero."""
     length = turn.until - turn.zero + 2 * AROUND_MS
     step = STEP_MS * max(1, -(-length // (STEP_MS * MOST_STEPS)))
@@ -87,7 +87,7 @@ def waves(turn: Turn, sound: Sound) -> dict[str, Json]:
     return {"step": step, "from": -AROUND_MS, "user": list(user), "agent": list(agent)}
 
 
-def overview(sound: Sound) -> dict[str, Json]:
+def overview(sound: SoundFile) -> dict[str, Json]:
     """Both voices of the whole talk."""
     length = round(sound.seconds * 1000)
     step = STEP_MS * max(1, -(-length // (STEP_MS * OVERVIEW_STEPS)))

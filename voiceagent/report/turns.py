@@ -10,7 +10,7 @@ STATUS = {"cancelled": "interrupted", "failed": "failed"}
 
 
 @dataclass(slots=True)
-class Turn:
+class ReportTurn:
     """A turn while its lines are read. Times in milliseconds on the recording's axis; `marks` from `zero`."""
 
     zero: int
@@ -72,11 +72,11 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Talk:
+class ReportSession:
     """All of a talk. `about` is how it began, `end` why it ended (None while it goes on, or when the server died)."""
 
     about: dict[str, Json] = field(default_factory=dict)
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[ReportTurn] = field(default_factory=list)
     end: str | None = None
     cut_ms: int | None = None
     """From when on nothing was recorded."""
@@ -86,13 +86,13 @@ class Talk:
 Line = Mapping[str, object]
 
 
-class Reader:
+class RecordingReader:
     def __init__(self) -> None:
-        self.talk = Talk()
+        self.talk = ReportSession()
         self._typed = ""
         """What was written and is not yet answered."""
 
-    def read(self, lines: Iterable[Line]) -> Talk:
+    def read(self, lines: Iterable[Line]) -> ReportSession:
         for line in lines:
             at = number_of(line, "at")
             self.talk.last_ms = max(self.talk.last_ms, at)
@@ -115,7 +115,7 @@ class Reader:
             case "speculation":
                 self._decision(talk.turns[-1] if talk.turns else None, line, "speculation", at)
             case "speech_started":
-                turn = Turn(at, item=text_of(line, "item"))
+                turn = ReportTurn(at, item=text_of(line, "item"))
                 turn.mark("onset", at)
                 talk.turns.append(turn)
             case "reply_started":
@@ -125,7 +125,7 @@ class Reader:
 
     # -- whose turn it is -------------------------------------------------------------------------------------------
 
-    def _of(self, line: Line) -> Turn | None:
+    def _of(self, line: Line) -> ReportTurn | None:
         """The turn that a line is about."""
         reply, item = text_of(line, "reply"), text_of(line, "item")
         for turn in reversed(self.talk.turns):
@@ -134,7 +134,7 @@ class Reader:
         return None
 
     @property
-    def _answering(self) -> Turn | None:
+    def _answering(self) -> ReportTurn | None:
         """Decisions on interruptions concern the answer that is given, even when the next turn has begun."""
         turns = self.talk.turns
         return next((turn for turn in reversed(turns) if turn.reply), turns[-1] if turns else None)
@@ -143,7 +143,7 @@ class Reader:
         """A second answer to the same words (after a tool was called, say) is a turn of its own."""
         turns = self.talk.turns
         if not turns or turns[-1].reply:
-            turns.append(Turn(at, user=self._typed))
+            turns.append(ReportTurn(at, user=self._typed))
         self._typed = ""
         turns[-1].reply = reply
 
@@ -159,7 +159,7 @@ class Reader:
         elif turn is not None:
             turn.heard = text
 
-    def _decision(self, turn: Turn | None, line: Line, kind: str, at: int) -> None:
+    def _decision(self, turn: ReportTurn | None, line: Line, kind: str, at: int) -> None:
         if turn is None:
             return
         if kind == "speculation":
@@ -206,7 +206,7 @@ class Reader:
             case "timeline":
                 self._timed(turn, line)
 
-    def _timed(self, turn: Turn, line: Line) -> None:
+    def _timed(self, turn: ReportTurn, line: Line) -> None:
         """The server's own account."""
         turn.zero, turn.timed = number_of(line, "from"), True
         turn.marks, turn.parts = numbers_of(line.get("marks")), numbers_of(line.get("parts"))
@@ -223,9 +223,9 @@ class Reader:
             turn.decisions.append({"kind": "endpoint", "action": "pause", "at": turn.zero + marks["paused"]})
 
 
-def read(lines: Iterable[Line]) -> Talk:
+def read(lines: Iterable[Line]) -> ReportSession:
     """What the lines of a recording tell."""
-    return Reader().read(lines)
+    return RecordingReader().read(lines)
 
 
 def text_of(line: Mapping[str, object], key: str) -> str:

@@ -13,51 +13,45 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.websockets import WebSocket
 
+from voiceagent.admin import routes as admin
+from voiceagent.admin.board import Board
+from voiceagent.channels.channel import Client, error_response
+from voiceagent.channels.realtime import routes as realtime
+from voiceagent.channels.telephone.media_stream import routes as telephone
+from voiceagent.channels.telephone.vendors import asterisk, audiosocket, freeswitch, genesys, vonage
+from voiceagent.channels.transport import Transport, WebSocketTransport
+from voiceagent.channels.web import routes as page
+from voiceagent.channels.xiaozhi import routes as xiaozhi
 from voiceagent.engines import Engines
-from voiceagent.llm.edge.observe_page import llm_pages
-from voiceagent.llm.edge.observe_replies import Interested, ReplyWatch
+from voiceagent.gateway.observe.responses import LearnsOutcomes, ResponseOutcomeObserver
+from voiceagent.gateway.observe.routes import llm_pages
 from voiceagent.memory.base import MemoryStore
-from voiceagent.server.admin_board import Board
 from voiceagent.server.admission import Admission, Denied
-from voiceagent.server.doors import (
-    admin,
-    asterisk,
-    audiosocket,
-    freeswitch,
-    genesys,
-    page,
-    realtime,
-    telephone,
-    vonage,
-    xiaozhi,
-)
-from voiceagent.server.driver import Connection
-from voiceagent.server.host import Visitor, error_response
+from voiceagent.server.connection import ConnectionHandler
 from voiceagent.server.metrics import Metrics, watch_lag
-from voiceagent.server.onlook import Onlooker, Witnessed
-from voiceagent.server.recorder import Recorders
-from voiceagent.server.runtime import open_shared
-from voiceagent.server.transport import Transport, WebSocketTransport
+from voiceagent.server.observer import ObservedMemoryRecorder, SessionObserver
+from voiceagent.server.recorder import RecorderFactory
+from voiceagent.server.resources import open_shared
+from voiceagent.session.context import SessionResources
 from voiceagent.session.events import Event
+from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
-from voiceagent.session.remember import memory_of
 from voiceagent.session.session import Session
-from voiceagent.session.talk import Shared
 from voiceagent.settings import Settings
 
 log = logging.getLogger(__name__)
 
 DOORS = (
-    realtime.door,
-    page.door,
-    admin.door,
-    telephone.door,
-    vonage.door,
-    genesys.door,
-    freeswitch.door,
-    asterisk.door,
-    audiosocket.door,
-    xiaozhi.door,
+    realtime.channel,
+    page.channel,
+    admin.channel,
+    telephone.channel,
+    vonage.channel,
+    genesys.channel,
+    freeswitch.channel,
+    asterisk.channel,
+    audiosocket.channel,
+    xiaozhi.channel,
 )
 """Every world of clients that is served."""
 LAST_WORDS_SECONDS = 8.0
@@ -78,7 +72,7 @@ class VoiceServer:
         for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
             self.metrics.add(engine)
         self.admission = Admission(settings.limits)
-        self._recorders = Recorders(settings.recordings)
+        self._recorders = RecorderFactory(settings.recordings)
         self.recordings = self._recorders.store
         watched = settings.admin.key is not None
         self.board = Board(self.metrics, engines.llm, lambda: self.admission.draining) if watched else None
@@ -86,9 +80,9 @@ class VoiceServer:
         """Set when the engines are loaded, or have failed to."""
         self.failure: Exception | None = None
         self._engines = engines
-        self._shared: Shared | None = None
+        self._shared: SessionResources | None = None
         self._memory: MemoryStore | None = None
-        self._connections: set[Connection] = set()
+        self._connections: set[ConnectionHandler] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._doors = [door(self) for door in DOORS]
@@ -181,7 +175,7 @@ class VoiceServer:
         with self.admission.seat(tenant), self.metrics.sessions.track_inprogress():
             yield
 
-    async def welcome(self, websocket: WebSocket, knock: Callable[[], Visitor]) -> None:
+    async def welcome(self, websocket: WebSocket, knock: Callable[[], Client]) -> None:
         try:
             visitor = knock()
             with self.place(visitor.tenant):
@@ -191,15 +185,15 @@ class VoiceServer:
             self.metrics.refused.labels(denied.code).inc()
             await websocket.send_denial_response(error_response(denied))
 
-    async def hold(self, transport: Transport, visitor: Visitor) -> None:
+    async def hold(self, transport: Transport, visitor: Client) -> None:
         shared = self._shared
         assert shared is not None
         log.info("session %s: begins, key %s", visitor.session_id, visitor.tenant)
-        onlookers = self._onlookers(visitor)
-        remembrance = Witnessed(
-            onlookers,
+        observers = self._observers(visitor)
+        memory_recorder = ObservedMemoryRecorder(
+            observers,
             self._memory,
-            memory_of(visitor.tenant, visitor.user) if visitor.user else None,
+            memory_key(visitor.tenant, visitor.user) if visitor.user else None,
             limit=2 * self.settings.memory.turns,
         )
 
@@ -210,15 +204,17 @@ class VoiceServer:
                 self.defaults(),
                 emit=emit,
                 new_id=new_id,
-                remembrance=remembrance,
+                memory_recorder=memory_recorder,
                 tenant=visitor.tenant,
                 user=visitor.user or "",
             )
 
-        connection = Connection(transport, visitor.protocol, make_session, self.metrics, visitor.control, onlookers)
+        connection = ConnectionHandler(
+            transport, visitor.protocol, make_session, self.metrics, visitor.control, observers
+        )
         if self.board is not None:
             stop = partial(connection.stop, "ended")
-            onlookers.append(self.board.enter(visitor.session_id, visitor.kind, visitor.tenant, stop))
+            observers.append(self.board.enter(visitor.session_id, visitor.kind, visitor.tenant, stop))
         self._connections.add(connection)
         self._empty.clear()
         try:
@@ -231,7 +227,7 @@ class VoiceServer:
                 self._empty.set()
             log.info("session %s: over", visitor.session_id)
 
-    def _onlookers(self, visitor: Visitor) -> list[Onlooker]:
+    def _observers(self, visitor: Client) -> list[SessionObserver]:
         recorder = self._recorders.recorder(
             visitor.session_id,
             protocol=visitor.kind,
@@ -239,10 +235,10 @@ class VoiceServer:
             user=visitor.user or "",
             options=self.defaults(),
         )
-        onlookers: list[Onlooker] = [recorder] if recorder is not None else []
-        if isinstance(llm := self._engines.llm, Interested):
-            onlookers.append(ReplyWatch(llm, visitor.session_id, visitor.user or ""))
-        return onlookers
+        observers: list[SessionObserver] = [recorder] if recorder is not None else []
+        if isinstance(llm := self._engines.llm, LearnsOutcomes):
+            observers.append(ResponseOutcomeObserver(llm, visitor.session_id, visitor.user or ""))
+        return observers
 
     def defaults(self) -> SessionOptions:
         agent = self.settings.agent

@@ -12,7 +12,7 @@ from voiceagent.session.events import (
     AudioCommitted,
     Event,
     Interruption,
-    ReplyDone,
+    ResponseDone,
     Speculated,
     TranscriptFailed,
     TurnTimed,
@@ -95,7 +95,7 @@ class Metrics:
                 self._turns.inc()
             case TranscriptFailed(code=code):
                 self._errors.labels(code).inc()
-            case ReplyDone():
+            case ResponseDone():
                 self._replies.labels(event.status, event.reason or "").inc()
                 self._tokens.labels("input").inc(event.usage.input_tokens)
                 self._tokens.labels("output").inc(event.usage.output_tokens)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from voiceagent.protocols.base import Frame, Hold
+from voiceagent.channels.base import Delay, Frame
 
 MAX_FRAMES = 2000
 """Messages that may wait for a client that does not read. Audio is paced: one that reads has one or two waiting."""
@@ -13,13 +13,13 @@ MAX_BYTES = 64 * 1024 * 1024
 
 class Outbox:
     def __init__(self) -> None:
-        self._frames: deque[tuple[Frame | Hold, str | None]] = deque()
+        self._frames: deque[tuple[Frame | Delay, str | None]] = deque()
         self._size = 0
         self._filled = asyncio.Event()
         self.overflowed = False
         """The client has stopped reading: the connection is to be ended."""
 
-    def put(self, frame: Frame | Hold, audio_of: str | None = None) -> None:
+    def put(self, frame: Frame | Delay, audio_of: str | None = None) -> None:
         """Send this next; `audio_of` is the reply whose audio it is."""
         if len(self._frames) >= MAX_FRAMES or (self._frames and self._size + size(frame) > MAX_BYTES):
             self.overflowed = True
@@ -28,13 +28,13 @@ class Outbox:
             self._size += size(frame)
         self._filled.set()
 
-    def drop_audio(self, reply_id: str) -> None:
+    def drop_audio(self, response_id: str) -> None:
         """Not one sample more of this reply."""
-        if any(audio_of == reply_id for _, audio_of in self._frames):
-            self._frames = deque(entry for entry in self._frames if entry[1] != reply_id)
+        if any(audio_of == response_id for _, audio_of in self._frames):
+            self._frames = deque(entry for entry in self._frames if entry[1] != response_id)
             self._size = sum(size(frame) for frame, _ in self._frames)
 
-    async def get(self) -> Frame | Hold | None:
+    async def get(self) -> Frame | Delay | None:
         """The next message or break, or None once the outbox has overflowed."""
         while not self._frames and not self.overflowed:
             self._filled.clear()
@@ -50,5 +50,5 @@ class Outbox:
         return not self._frames
 
 
-def size(frame: Frame | Hold) -> int:
-    return 0 if isinstance(frame, Hold) else len(frame)
+def size(frame: Frame | Delay) -> int:
+    return 0 if isinstance(frame, Delay) else len(frame)

@@ -6,17 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.recordings.store import Store
-from voiceagent.recordings.talk import About
-from voiceagent.recordings.writer import Recording, Writer
-from voiceagent.session.clock import now
+from voiceagent.recordings.store import RecordingStore
+from voiceagent.recordings.talk import RecordingHeader
+from voiceagent.recordings.writer import Recording, RecordingWriter
 from voiceagent.session.commands import AppendAudio, Command, Configure, ReportPlayed, TruncateItem
-from voiceagent.session.events import Event, ItemRetrieved, ReplyThinking, TranscriptPartial
-from voiceagent.session.items import AnyItem
+from voiceagent.session.conversation import AnyItem
+from voiceagent.session.events import Event, ItemRetrieved, ResponseThinking, TranscriptPartial
 from voiceagent.session.options import SessionOptions
+from voiceagent.session.timeline import now
 
 
-class Recorder:
+class SessionRecorder:
     """One talk's onlooker."""
 
     def __init__(self, recording: Recording) -> None:
@@ -27,7 +27,7 @@ class Recorder:
             self._recording.put(now(), command)
 
     def told(self, event: Event) -> None:
-        if not isinstance(event, TranscriptPartial | ReplyThinking | ItemRetrieved):
+        if not isinstance(event, TranscriptPartial | ResponseThinking | ItemRetrieved):
             self._recording.put(now(), event)
 
     def noted(self, item: AnyItem) -> None:
@@ -37,12 +37,12 @@ class Recorder:
         self._recording.end(now(), reason)
 
 
-class Recorders:
+class RecorderFactory:
     """`store` is None where nothing is recorded."""
 
     def __init__(self, section: RecordingsSection) -> None:
-        self.store = Store(Path(section.path), section.days) if section.path else None
-        self._writer = Writer(self.store, audio=section.audio) if self.store is not None else None
+        self.store = RecordingStore(Path(section.path), section.days) if section.path else None
+        self._writer = RecordingWriter(self.store, audio=section.audio) if self.store is not None else None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -58,10 +58,10 @@ class Recorders:
 
     def recorder(
         self, session: str, *, protocol: str, tenant: str, user: str, options: SessionOptions
-    ) -> Recorder | None:
+    ) -> SessionRecorder | None:
         """For a talk that begins now."""
         if self._writer is None:
             return None
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        about = About(session, protocol, tenant, user, now(), date, options)
-        return Recorder(self._writer.begin(about))
+        about = RecordingHeader(session, protocol, tenant, user, now(), date, options)
+        return SessionRecorder(self._writer.begin(about))

@@ -12,7 +12,7 @@ import uvicorn
 
 from voiceagent.errors import ConfigError
 from voiceagent.server.app import VoiceServer
-from voiceagent.server.sockets import HttpConnection, WebSocketConnection
+from voiceagent.server.uvicorn_ext import HttpConnection, WebSocketConnection
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.llm.base import ToolChoice, ToolSpec
-from voiceagent.session.items import AnyEntry
+from voiceagent.session.conversation import AnyEntry
 from voiceagent.session.options import Modality, SessionOptions
 
 
@@ -76,7 +76,7 @@ class ReportPlayed:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateReply:
+class CreateResponse:
     """Answer now. None keeps the session's own option. `input` replaces the conversation as context; with `store` False
     the answer is not added to it either. A `protected` reply is not interrupted by any voice (legal notices). With
     `words` just these are said and no model is asked. Refused `conversation_already_has_active_response`."""
@@ -94,10 +94,10 @@ class CreateReply:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelReply:
+class CancelResponse:
     """Refused `response_cancel_not_active`."""
 
-    reply_id: str | None = None
+    response_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
-class EndTalk:
+class EndSession:
     """End the conversation once the current reply has been played, at once if there is none. Never refused."""
 
 
@@ -121,8 +121,8 @@ Command = (
     | DeleteItem
     | TruncateItem
     | ReportPlayed
-    | CreateReply
-    | CancelReply
+    | CreateResponse
+    | CancelResponse
     | Interrupt
-    | EndTalk
+    | EndSession
 )

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voiceagent.audio.pcm import Pcm
-from voiceagent.session.items import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item, ToolList
+from voiceagent.session.conversation import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item, ToolList
 from voiceagent.session.options import Modality
 from voiceagent.session.timeline import Timeline
 
-ReplyStatus = Literal["completed", "cancelled", "failed", "incomplete"]
-ReplyReason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
+ResponseStatus = Literal["completed", "cancelled", "failed", "incomplete"]
+ResponseReason = Literal["turn_detected", "client_cancelled", "max_output_tokens", "content_filter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class TranscriptFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyStarted:
-    reply_id: str
+class ResponseStarted:
+    response_id: str
     modality: Modality
     max_output_tokens: int | None
     stored: bool
@@ -118,28 +118,28 @@ class ReplyStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyItemAdded:
+class ResponseItemAdded:
     """The first words of the reply are there: its item (in_progress, without parts) exists from now on."""
 
-    reply_id: str
+    response_id: str
     item: Item
     previous_item_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyText:
+class ResponseText:
     """More of the reply's text; in a spoken reply it comes just before the audio that says it."""
 
-    reply_id: str
+    response_id: str
     item_id: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyAudio:
+class ResponseAudio:
     """More of the reply's audio at the session's output rate, paced: to be sent at once."""
 
-    reply_id: str
+    response_id: str
     item_id: str
     pcm: Pcm
 
@@ -150,7 +150,7 @@ class ToolCalled:
     the result is the client's to send (CreateItem with a FunctionOutput, then CreateReply once it has them all); else
     the session runs it, and answers with its result by itself."""
 
-    reply_id: str
+    response_id: str
     call: FunctionCall
     previous_item_id: str | None
     by_client: bool
@@ -160,7 +160,7 @@ class ToolCalled:
 class ApprovalAsked:
     """The client has to agree to a call first, by an ApprovalResponse; then a ToolCalled follows, at any time."""
 
-    reply_id: str
+    response_id: str
     request: ApprovalRequest
     previous_item_id: str | None
 
@@ -190,15 +190,15 @@ class ToolsFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyThinking:
+class ResponseThinking:
     """The model reasons before it answers; `text` is what it shows of that, often nothing. Never spoken."""
 
-    reply_id: str
+    response_id: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens as the endpoint counted them; `cost` at the configured prices; `endpoint` is the name of who answered."""
 
     input_tokens: int = 0
@@ -209,30 +209,30 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyDone:
+class ResponseDone:
     """Nothing more of this reply will be sent. `item` holds its final text, None when it never got a word out.
     With status cancelled, what the client still has queued is to be flushed. `calls` are the tools it called."""
 
-    reply_id: str
+    response_id: str
     item: Item | None
     previous_item_id: str | None
-    status: ReplyStatus
-    reason: ReplyReason | None = None
+    status: ResponseStatus
+    reason: ResponseReason | None = None
     error_code: str | None = None
     error_message: str | None = None
-    usage: Usage = Usage()
+    usage: TokenUsage = TokenUsage()
     calls: tuple[FunctionCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyPlayed:
+class ResponsePlayed:
     """By the playout clock the client has now played the whole reply, or what it got of it before it was cancelled."""
 
-    reply_id: str
+    response_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class IdleTimeout:
+class IdleTimeoutTriggered:
     """Nobody spoke for `idle_timeout_ms` after a reply: the agent speaks up. `item_id` is that of the empty turn."""
 
     item_id: str
@@ -245,7 +245,7 @@ class TurnTimed:
     """A turn is over; here is how long each part took."""
 
     item_id: str
-    reply_id: str
+    response_id: str
     timeline: Timeline
 
 
@@ -280,19 +280,19 @@ Event = (
     | TranscriptPartial
     | TranscriptDone
     | TranscriptFailed
-    | ReplyStarted
-    | ReplyItemAdded
-    | ReplyText
-    | ReplyAudio
-    | ReplyThinking
+    | ResponseStarted
+    | ResponseItemAdded
+    | ResponseText
+    | ResponseAudio
+    | ResponseThinking
     | ToolCalled
     | ApprovalAsked
     | ToolsAwaited
     | ToolsListed
     | ToolsFailed
-    | ReplyDone
-    | ReplyPlayed
-    | IdleTimeout
+    | ResponseDone
+    | ResponsePlayed
+    | IdleTimeoutTriggered
     | TurnTimed
     | Speculated
     | Interruption

@@ -5,26 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from voiceagent.llm.base import Effort, ToolChoice, ToolSpec
-from voiceagent.tools.mcp_client import ClientServer
+from voiceagent.tools.mcp.client import ClientServer
+from voiceagent.turn.options import TurnOptions
 
 Modality = Literal["audio", "text"]
-Eagerness = Literal["low", "medium", "high", "auto"]
-
-
-@dataclass(frozen=True, slots=True)
-class TurnOptions:
-    """Turn-taking by voice. Times in milliseconds.
-
-    `threshold` is the speech probability above which a window counts as voice. `silence_ms` is the silence that ends a
-    turn; None lets the endpointer choose by `eagerness` and by what was said.
-    """
-
-    threshold: float = 0.5
-    prefix_ms: int = 300
-    silence_ms: int | None = None
-    eagerness: Eagerness = "auto"
-    create_reply: bool = True
-    interrupt_reply: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Phrase:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class SpeakingStyle:
     """How a phrase is said. `language` is a tag such as "en"; a `rate` in Hz."""
 
     language: str
@@ -63,7 +63,7 @@ class Fillers:
     def __init__(self, tts: TtsEngine, settings: FillerSection) -> None:
         self._tts = tts
         self._phrases = settings.phrases
-        self._ready: OrderedDict[Manner, tuple[Phrase, ...]] = OrderedDict()
+        self._ready: OrderedDict[SpeakingStyle, tuple[Phrase, ...]] = OrderedDict()
 
     def language(self, *wanted: str | None, words: str = "") -> str:
         """The first of these languages that has phrases, else the one the words are written in, else English."""
@@ -73,7 +73,7 @@ class Fillers:
                 return base
         return "zh" if any(map(is_wide, words)) and "zh" in self._phrases else "en"
 
-    async def prepare(self, manner: Manner) -> None:
+    async def prepare(self, manner: SpeakingStyle) -> None:
         """Have the phrases ready. A voice that cannot say them leaves them out."""
         if manner in self._ready:
             return
@@ -91,7 +91,7 @@ class Fillers:
             else:
                 self._ready[manner] = said
 
-    async def _render(self, manner: Manner) -> tuple[Phrase, ...]:
+    async def _render(self, manner: SpeakingStyle) -> tuple[Phrase, ...]:
         said: list[Phrase] = []
         for text in self._phrases.get(manner.language, ()):
             phrase = await render(self._tts, TtsRequest(text.strip(), manner.voice, manner.language, manner.speed))
@@ -100,7 +100,7 @@ class Fillers:
                 said.append(Phrase(spaced, phrase.at(manner.rate), manner.rate))
         return tuple(said)
 
-    def after(self, manner: Manner, latest: str) -> Phrase | None:
+    def after(self, manner: SpeakingStyle, latest: str) -> Phrase | None:
         """The phrase that follows the latest one; None while there is no other ready. Costs nothing."""
         ready = self._ready.get(manner, ())
         texts = [phrase.text for phrase in ready]

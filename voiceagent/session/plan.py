@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmRequest, ToolCall
-from voiceagent.session.commands import CreateReply
+from voiceagent.session.commands import CreateResponse
+from voiceagent.session.conversation import FunctionCall, Item
 from voiceagent.session.events import Event
-from voiceagent.session.items import FunctionCall, Item
 from voiceagent.session.options import Modality
 from voiceagent.session.phrases import Phrase
 
 if TYPE_CHECKING:
-    from voiceagent.session.reply import Reply
+    from voiceagent.session.response import Response
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyPlan:
+class ResponsePlan:
     """What to answer and how. `rate` in Hz, `frame` the samples sent at a time.
 
     `asked` is what it was asked for with; `ask` waits for what the model is to be asked and may raise EngineError. No
@@ -27,9 +27,9 @@ class ReplyPlan:
     `user_item_id` is the spoken turn it answers, `rounds` how often tools were called for that before. Calls of
     `client_tools` are the client's business."""
 
-    reply_id: str
+    response_id: str
     item_id: str
-    asked: CreateReply
+    asked: CreateResponse
     ask: Callable[[], Awaitable[LlmRequest]]
     modality: Modality
     rate: int
@@ -64,27 +64,27 @@ class ReplyPlan:
         return self.asked.metadata
 
 
-class ReplyHost(Protocol):
+class ResponseHost(Protocol):
     """The session, as its reply sees it. All calls are plain and quick."""
 
     def emit(self, event: Event) -> None: ...
 
-    def reply_item_added(self, item: Item, *, stored: bool) -> str | None:
+    def response_item_added(self, item: Item, *, stored: bool) -> str | None:
         """The reply has its first words: add its item; returns the id of the item before it."""
         ...
 
-    def reply_filler(self, reply: "Reply") -> Phrase | None:
+    def response_filler(self, reply: "Response") -> Phrase | None:
         """Something to say while the model thinks, which is now part of the reply."""
         ...
 
-    def reply_called(self, reply: "Reply", calls: Sequence[ToolCall]) -> tuple[FunctionCall, ...]:
+    def response_called(self, reply: "Response", calls: Sequence[ToolCall]) -> tuple[FunctionCall, ...]:
         """The reply is complete and calls these tools: tell it, and run those that are the server's."""
         ...
 
-    def reply_heard(self, reply: "Reply", item: Item) -> None:
+    def response_heard(self, reply: "Response", item: Item) -> None:
         """The reply's text is known, as far as it was or will be heard."""
         ...
 
-    def reply_over(self, reply: "Reply") -> None:
+    def response_over(self, reply: "Response") -> None:
         """The client has played all there is of it."""
         ...

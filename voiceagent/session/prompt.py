@@ -1,14 +1,243 @@
 """What a model is asked: the talk so far as messages, the instructions, the tools it may call."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from voiceagent.llm.base import Caller, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
-from voiceagent.memory import context
-from voiceagent.session.commands import CreateReply
-from voiceagent.session.items import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item
-from voiceagent.session.talk import Talk
+from voiceagent.memory.base import Entry
+from voiceagent.session.commands import CreateResponse
+from voiceagent.session.context import SessionContext
+from voiceagent.session.conversation import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item
+
+# The prompt of a reply, built from what was said: pure functions, no I/O.
+#
+# The parts stand in the order in which they change, so that an endpoint's prompt cache keeps its worth: the system
+# message with the instructions and earlier talks is the same all through a talk; a line on what fell out stands before
+# the oldest turn that is kept. Turns are dropped in blocks, because each drop makes the endpoint read all turns anew.
+
+MESSAGE_TOKENS = 4
+"""What a chat template puts around a message: `<|im_start|>user\\n…<|im_end|>\\n` is 4 to 5 tokens."""
+LEAST_BUDGET = 64
+SENTENCE_TOKENS = 24
+"""The most that is kept of a turn that fell out."""
+ENTRY_TOKENS = 48
+"""The most that is shown of an entry of an earlier talk."""
+ELLIPSIS = " … "
+ZERO_WIDTH_JOINER = "\u200d"
+EARLIER_TALKS = "From earlier talks with this user:"
+EARLIER_IN_TALK = "Earlier in this talk the user said:"
+
+_SENTENCE = re.compile(r".+?(?:[.!?]+(?=\s|$)|[。！？…\n]+|$)", re.DOTALL)
+_OF_THE_USER = re.compile(r"\b(?:i|i'm|my|me|mine|we|our)\b|我|咱", re.IGNORECASE)
+_QUESTION = re.compile(r"[?？]\s*$")
+
+
+def build_messages(
+    instructions: str,
+    earlier: Sequence[Entry],
+    turns: Sequence[Message],
+    *,
+    turn_limit: int,
+    token_budget: int,
+) -> tuple[Message, ...]:
+    """The messages of a request.
+
+    `turns` is this whole talk, oldest first; a turn is a user's message with what follows it. At least the last
+    `turn_limit` of them are kept (a few more between two drops), as far as the budget allows, and the newest always: if
+    it alone is too long, its middle is left out. `token_budget`, at least 64, bounds by `estimate_tokens` everything
+    but the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined:
+    so words of the user's that were never answered are one message with those that followed. Calls of tools stay with
+    their results, and with the words said before them.
+    """
+    if token_budget < LEAST_BUDGET or turn_limit < 1:
+        raise ValueError(f"a prompt needs a budget of {LEAST_BUDGET} tokens and one turn")
+    talks = _earlier_talks(earlier, token_budget // 4)
+    room = token_budget - estimate_tokens(talks) - MESSAGE_TOKENS - 2  # 2 for what stands between the parts
+    blocks = _by_turn(_merged(turns))
+    dropped = _how_many_to_drop(blocks, turn_limit, room, token_budget // 8)
+    summary = _summary(blocks[:dropped], token_budget // 8)
+    kept = [message for block in blocks[dropped:] for message in block]
+    if dropped == len(blocks) - 1:
+        kept = _fitted(kept, room - estimate_tokens(summary))
+    if summary:
+        kept[0] = replace(kept[0], content=f"({summary})\n{kept[0].content}")
+    system = "\n\n".join(part for part in (instructions.strip(), talks) if part)
+    return (Message("system", system), *kept) if system else tuple(kept)
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of a text by rule, meant to be rather too many than too few: a Latin letter is a quarter of a token
+    (English has 4 to 5 letters a token in the usual vocabularies), a digit or another European letter half a token, a
+    Chinese, Japanese or Korean character one, an emoji or rare character two."""
+    if text.isascii():
+        return (len(text) + sum(map(text.count, "0123456789")) + 3) // 4
+    return (sum(map(_quarters, text)) + 3) // 4
+
+
+def prompt_tokens(messages: Iterable[Message]) -> int:
+    """The estimate for whole messages, with what the chat template puts around each."""
+    return sum(_frame_tokens(message) + estimate_tokens(message.content) for message in messages)
+
+
+def _frame_tokens(message: Message) -> int:
+    """What of a message cannot be cut: the template's marks, and calls of tools, whose arguments are JSON."""
+    calls = (estimate_tokens(call.name) + estimate_tokens(call.arguments) for call in message.tool_calls)
+    return MESSAGE_TOKENS + sum(calls) + len(message.tool_calls) * MESSAGE_TOKENS
+
+
+def shorten(text: str, tokens: int) -> str:
+    """The text, with its middle replaced by an ellipsis where it is longer than `tokens` (at least 1). No character is
+    split from the marks that belong to it."""
+    if estimate_tokens(text) <= tokens:
+        return text
+    half = (tokens - 1) * 2
+    head = _reach(text, half)
+    tail = len(text) - _reach(reversed(text), half)
+    while _is_inside_character(text, head):
+        head -= 1
+    while _is_inside_character(text, tail):
+        tail += 1
+    return (text[:head].rstrip() + ELLIPSIS + text[tail:].lstrip()).strip()
+
+
+def _quarters(character: str) -> int:
+    code = ord(character)
+    if code >= 0x10000:
+        return 8
+    if code >= 0x2E80:
+        return 4
+    return 2 if code >= 0x80 or character.isdigit() else 1
+
+
+def _reach(characters: Iterable[str], quarters: int) -> int:
+    """How many of the first characters make up at most that many quarters of a token."""
+    count = 0
+    for character in characters:
+        quarters -= _quarters(character)
+        if quarters < 0:
+            break
+        count += 1
+    return count
+
+
+def _is_inside_character(text: str, index: int) -> bool:
+    """Whether a cut before `index` would part what is one character to its reader."""
+    if not 0 < index < len(text):
+        return False
+    before, after = text[index - 1], text[index]
+    joined = before == ZERO_WIDTH_JOINER or after == ZERO_WIDTH_JOINER or unicodedata.category(after).startswith("M")
+    skin_tone = "\U0001f3fb" <= after <= "\U0001f3ff"
+    surrogates = "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff"
+    return joined or skin_tone or surrogates
+
+
+def _merged(messages: Iterable[Message]) -> list[Message]:
+    """Without empty messages, neighbours of one role joined: some models insist that roles alternate."""
+    merged: list[Message] = []
+    for message in messages:
+        if message.role != "tool" and not message.content.strip() and not message.tool_calls:
+            continue
+        before = merged[-1] if merged else None
+        if before is not None and before.role == message.role != "tool" and not before.tool_calls:
+            parts = (part for part in (before.content, message.content) if part.strip())
+            merged[-1] = Message(message.role, "\n".join(parts), message.tool_calls)
+        else:
+            merged.append(message)
+    return merged
+
+
+def _by_turn(messages: Iterable[Message]) -> list[list[Message]]:
+    """Each user message with what follows it; what comes before the first is a block too."""
+    blocks: list[list[Message]] = []
+    for message in messages:
+        if message.role == "user" or not blocks:
+            blocks.append([])
+        blocks[-1].append(message)
+    return blocks
+
+
+def _how_many_to_drop(blocks: Sequence[Sequence[Message]], turn_limit: int, room: int, summary: int) -> int:
+    """How many of the oldest turns go. The number grows by a quarter of `turn_limit` at a time, or by as many turns as
+    make up a quarter of the room; `summary` tokens of the room are needed as soon as any go."""
+    costs = [prompt_tokens(block) for block in blocks]
+    step = max(1, turn_limit // 4)
+    by_count = max(0, len(blocks) - turn_limit) // step * step
+    if by_count == 0 and sum(costs) <= room:
+        return 0
+    quarter = max(1, (room - summary) // 4)
+    before = list(accumulate(costs, initial=0))
+    for dropped in range(by_count, len(blocks) - 1):
+        at_edge = dropped == by_count or before[dropped] // quarter > before[dropped - 1] // quarter
+        if at_edge and before[-1] - before[dropped] <= room - summary:
+            return dropped
+    return max(0, len(blocks) - 1)
+
+
+def _fitted(block: list[Message], room: int) -> list[Message]:
+    """One turn, its messages shortened to equal shares of the room if it is too long for it; what is left too short
+    for that goes, calls of tools with their results, from the oldest."""
+    if prompt_tokens(block) <= room:
+        return block
+    while sum(map(_frame_tokens, block)) + len(block) * MESSAGE_TOKENS > room:
+        shorter = _without_first_call(block)
+        if not shorter:
+            block = [message for message in block[:1] if not message.tool_calls]
+            break
+        block = shorter
+    share = (room - sum(map(_frame_tokens, block))) // max(1, len(block))
+    return [replace(message, content=shorten(message.content, max(1, share))) for message in block]
+
+
+def _without_first_call(block: list[Message]) -> list[Message] | None:
+    """The turn without its first call and the results of that; None when it has none."""
+    for start, message in enumerate(block):
+        if message.tool_calls:
+            ends = (at for at in range(start + 1, len(block)) if block[at].role != "tool")
+            return _merged((*block[:start], replace(message, tool_calls=()), *block[next(ends, len(block)) :]))
+    return None
+
+
+def _earlier_talks(earlier: Sequence[Entry], tokens: int) -> str:
+    """The newest entries that fit, oldest first."""
+    left = tokens - estimate_tokens(EARLIER_TALKS)
+    lines: list[str] = []
+    for entry in reversed(earlier):
+        speaker = "User" if entry.role == "user" else "Assistant"
+        line = f"{speaker}: {shorten(' '.join(entry.text.split()), ENTRY_TOKENS)}"
+        left -= estimate_tokens(line) + 1
+        if left < 0:
+            break
+        lines.append(line)
+    return "\n".join((EARLIER_TALKS, *reversed(lines))) if lines else ""
+
+
+def _summary(blocks: Iterable[Sequence[Message]], tokens: int) -> str:
+    """A sentence of each dropped turn of the user's, as far as they fit: first those in which the user speaks of
+    himself, from the oldest, then the others from the newest."""
+    said = [_telling_sentence(block[0].content) for block in blocks if block[0].role == "user"]
+    order = sorted(range(len(said)), key=lambda at: (0, at) if _tells_of_user(said[at]) else (1, -at))
+    left = tokens - estimate_tokens(EARLIER_IN_TALK)
+    chosen: list[int] = []
+    for at in order:
+        cost = estimate_tokens(said[at]) + 1  # the quotation marks and the space
+        if cost <= left:
+            left -= cost
+            chosen.append(at)
+    return " ".join((EARLIER_IN_TALK, *(f'"{said[at]}"' for at in sorted(chosen)))) if chosen else ""
+
+
+def _telling_sentence(text: str) -> str:
+    sentences = [" ".join(sentence.split()) for sentence in _SENTENCE.findall(text.strip()[:2000])]
+    telling = next((sentence for sentence in sentences if _tells_of_user(sentence)), sentences[0])
+    return shorten(telling, SENTENCE_TOKENS)
+
+
+def _tells_of_user(sentence: str) -> bool:
+    return _OF_THE_USER.search(sentence) is not None and _QUESTION.search(sentence) is None
+
 
 PENDING = "(no result yet)"
 """What a model is told of a call that runs: were the call left out, it would call again."""
@@ -17,37 +246,39 @@ _NAME = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ToolOffer:
     """The tools a reply may call: the client's, and the server's."""
 
     client: tuple[ToolSpec, ...]
     server: tuple[ToolSpec, ...]
 
 
-def offer(talk: Talk, request: CreateReply) -> Offer:
+def offer(talk: SessionContext, request: CreateResponse) -> ToolOffer:
     """Tools named for one reply replace all others. Where both sides have one of a name it is the client's, which would
     else wait for a call it is never told of. Those of the server need a conversation to put their results in."""
     if request.tools is not None:
-        return Offer(request.tools, ())
+        return ToolOffer(request.tools, ())
     client = talk.options.tools
     if not request.store:
-        return Offer(client, ())
-    return Offer(client, talk.tools.specs(without=frozenset(tool.name for tool in client)))
+        return ToolOffer(client, ())
+    return ToolOffer(client, talk.tools.specs(without=frozenset(tool.name for tool in client)))
 
 
-def build(talk: Talk, request: CreateReply, *, user_text: str = "", speculative: bool = False) -> LlmRequest:
+def build(
+    talk: SessionContext, request: CreateResponse, *, user_text: str = "", speculative: bool = False
+) -> LlmRequest:
     """The request for a reply. `user_text` is a turn that is not yet in the conversation."""
     options, settings = talk.options, talk.shared.settings.memory
     turns = messages(talk.conversation.items if request.input is None else request.input, talk.own_words)
     if user_text:
         turns.append(Message("user", user_text))
-    earlier = talk.remembrance.earlier if request.input is None else ()
+    earlier = talk.memory_recorder.earlier if request.input is None else ()
     template = options.instructions if request.instructions is None else request.instructions
     instructions = fill(template, options.variables)
     offered = offer(talk, request)
     tools = offered.client + offered.server
     return LlmRequest(
-        context.build(
+        build_messages(
             instructions,
             earlier,
             turns,
@@ -67,7 +298,7 @@ def build(talk: Talk, request: CreateReply, *, user_text: str = "", speculative:
     )
 
 
-def caller(talk: Talk, *, speculative: bool = False, alone: bool = False) -> Caller:
+def caller(talk: SessionContext, *, speculative: bool = False, alone: bool = False) -> Caller:
     """For whom. A turn that is only surmised counts."""
     return Caller(
         session=talk.id,

@@ -18,21 +18,20 @@ from typing import Literal
 from voiceagent.errors import Refused
 from voiceagent.session import commands as cmd
 from voiceagent.session import prompt
-from voiceagent.session.agent import Agent
-from voiceagent.session.clock import now
+from voiceagent.session.audio_input import AudioInput
+from voiceagent.session.context import SessionContext, SessionResources
+from voiceagent.session.conversation import ApprovalResponse, FunctionCall, Item
 from voiceagent.session.events import Event, ItemDeleted, ItemRetrieved, ItemTruncated
-from voiceagent.session.idling import Idling
-from voiceagent.session.items import ApprovalResponse, FunctionCall, Item
-from voiceagent.session.listener import Listener
-from voiceagent.session.options import SessionOptions, TurnOptions
-from voiceagent.session.pausing import Pausing
-from voiceagent.session.prompting import Prompting
-from voiceagent.session.remember import Remembrance, memory_of
-from voiceagent.session.reply import Reply
-from voiceagent.session.talk import Shared, Talk
-from voiceagent.session.turns import Turns
-from voiceagent.turn.endpoint import Endpointer, endpointer
-from voiceagent.turn.watch import PauseWatch
+from voiceagent.session.memory_recorder import MemoryRecorder, memory_key
+from voiceagent.session.options import SessionOptions
+from voiceagent.session.response import Response
+from voiceagent.session.response_manager import ResponseManager
+from voiceagent.session.silence import IdleTimeout, SilencePrompter
+from voiceagent.session.timeline import now
+from voiceagent.session.turn_manager import TurnManager
+from voiceagent.session.user_turn import TurnEndDetector
+from voiceagent.turn.endpointing import Endpointer, EndpointingPolicy, endpointing_policy
+from voiceagent.turn.options import TurnOptions
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ End = Literal["idle", "expired", "finished"]
 """Why a session ends of itself: nobody did anything, the talk reached its longest time, or it was asked to end."""
 
 
-class Ended(Exception):
+class SessionEnded(Exception):
     """Not an error: it takes the task group down when the talk is over."""
 
     def __init__(self, end: End) -> None:
@@ -51,12 +50,12 @@ class Session:
     def __init__(
         self,
         session_id: str,
-        shared: Shared,
+        shared: SessionResources,
         options: SessionOptions,
         *,
         emit: Callable[[Event], None],
         new_id: Callable[[str], str],
-        remembrance: Remembrance,
+        memory_recorder: MemoryRecorder,
         tenant: str = "",
         user: str = "",
     ) -> None:
@@ -65,25 +64,25 @@ class Session:
         self.id = session_id
         self.ready = asyncio.Event()
         """Set when commands may come."""
-        self._talk = talk = Talk(session_id, shared, options, emit, new_id, remembrance, tenant, user)
-        self._agent = Agent(talk)
-        pauses = PauseWatch(self._endpointer(options))
-        self._turns = Turns(talk, self._agent, pauses)
-        self._prompting = Prompting(talk, self._agent)
+        self._talk = talk = SessionContext(session_id, shared, options, emit, new_id, memory_recorder, tenant, user)
+        self._agent = ResponseManager(talk)
+        pauses = Endpointer(self._endpointer(options))
+        self._turns = TurnManager(talk, self._agent, pauses)
+        self._prompting = SilencePrompter(talk, self._agent)
         self._known_gaps: set[str] = set()
-        self._listener = Listener(
+        self._listener = AudioInput(
             vad=shared.engines.vad.stream(),
             asr=shared.engines.asr,
             options=options,
             endpointer=self._endpointer,
-            pausing=Pausing(pauses, shared.turn_model, talk.tasks),
+            pausing=TurnEndDetector(pauses, shared.turn_model, talk.tasks),
             events=self._turns,
             tasks=talk.tasks,
             new_id=new_id,
             deadline=shared.settings.deadlines.asr_seconds,
             max_turn_seconds=shared.settings.turn.max_turn_seconds,
         )
-        self._idling = Idling(
+        self._idling = IdleTimeout(
             talk,
             self._agent,
             heard_ms=lambda: self._listener.heard_ms,
@@ -93,25 +92,25 @@ class Session:
     async def run(self) -> End:
         """Hold the conversation until it ends of itself or is cancelled. Nothing of it is left afterwards."""
         end: End = "idle"
-        remembrance = self._talk.remembrance
-        await remembrance.recall()
+        memory_recorder = self._talk.memory_recorder
+        await memory_recorder.recall()
         try:
             async with self._talk.tasks as tasks:
                 tasks.create_task(self._listener.run(), name="listener")
                 tasks.create_task(self._listener.caption(), name="captions")
-                tasks.create_task(remembrance.run(), name="memory")
+                tasks.create_task(memory_recorder.run(), name="memory")
                 tasks.create_task(self._idling.run(), name="idling")
                 self._talk.tools.use(self._talk.options.servers or ())
                 self._configured()
                 self._talk.touch()
                 self.ready.set()
-                raise Ended(await self._watch())
-        except* Ended as ended:
-            end = next(error.end for error in ended.exceptions if isinstance(error, Ended))
+                raise SessionEnded(await self._watch())
+        except* SessionEnded as ended:
+            end = next(error.end for error in ended.exceptions if isinstance(error, SessionEnded))
         finally:
             self._agent.stop("client_cancelled")
             try:
-                await remembrance.finish()
+                await memory_recorder.finish()
             finally:
                 await self._talk.tools.close()
         return end
@@ -164,7 +163,7 @@ class Session:
                 talk.emit(ItemRetrieved(item, result))
             case cmd.DeleteItem(item_id):
                 talk.conversation.remove(item_id)
-                talk.remembrance.forget(item_id)
+                talk.memory_recorder.forget(item_id)
                 talk.emit(ItemDeleted(item_id))
                 self._turns.discard()
             case cmd.TruncateItem(item_id, audio_end_ms):
@@ -177,12 +176,12 @@ class Session:
                 return
             case cmd.Interrupt():
                 self._turns.interrupt()
-            case cmd.EndTalk():
+            case cmd.EndSession():
                 talk.tasks.create_task(self._finish(self._agent.current), name="end")
-            case cmd.CreateReply():
+            case cmd.CreateResponse():
                 self._create_reply(command)
-            case cmd.CancelReply(reply_id):
-                self._cancel_reply(reply_id)
+            case cmd.CancelResponse(response_id):
+                self._cancel_reply(response_id)
         talk.touch()
 
     def _configured(self) -> None:
@@ -194,23 +193,23 @@ class Session:
             self._known_gaps |= unknown
             log.warning("session %s: nothing fills %d names in the instructions", self.id, len(unknown))
 
-    async def _finish(self, reply: Reply | None) -> None:
+    async def _finish(self, reply: Response | None) -> None:
         """End the talk once this is played."""
         if reply is not None:
             await reply.over.wait()
-        raise Ended("finished")
+        raise SessionEnded("finished")
 
     def _meet(self, user: str) -> None:
         """The client has told who its user is."""
         talk = self._talk
         talk.user = user
-        if talk.remembrance.bind(memory_of(talk.tenant, user)):
-            talk.tasks.create_task(talk.remembrance.recall(), name="recall")
+        if talk.memory_recorder.bind(memory_key(talk.tenant, user)):
+            talk.tasks.create_task(talk.memory_recorder.recall(), name="recall")
 
-    def _create_reply(self, command: cmd.CreateReply) -> None:
+    def _create_reply(self, command: cmd.CreateResponse) -> None:
         if self._talk.options.listen_only:
             raise Refused("response_not_available", "this session only transcribes")
-        if command == cmd.CreateReply() and self._agent.calls.invited and self._answered_anyway:
+        if command == cmd.CreateResponse() and self._agent.calls.invited and self._answered_anyway:
             return
         if self._agent.answering is not None:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
@@ -230,11 +229,11 @@ class Session:
         await self._turns.understood()
         await self._agent.calls.settled()
 
-    def _cancel_reply(self, reply_id: str | None) -> None:
+    def _cancel_reply(self, response_id: str | None) -> None:
         reply = self._agent.answering
-        if reply is None or reply_id not in (None, reply.plan.reply_id):
+        if reply is None or response_id not in (None, reply.plan.response_id):
             raise Refused("response_cancel_not_active", "Cancellation failed: no active response found")
         reply.cancel("client_cancelled")
 
-    def _endpointer(self, options: SessionOptions) -> Endpointer:
-        return endpointer(options.turn or TurnOptions(), self._talk.shared.settings.turn.silence_ms)
+    def _endpointer(self, options: SessionOptions) -> EndpointingPolicy:
+        return endpointing_policy(options.turn or TurnOptions(), self._talk.shared.settings.turn.silence_ms)

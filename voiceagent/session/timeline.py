@@ -1,6 +1,15 @@
 """When each station of a turn was done, on the loop's monotonic clock, and how long each part took."""
 
+import asyncio
 from dataclasses import dataclass
+
+# The one clock of a conversation.
+
+
+def now() -> float:
+    """The loop's monotonic clock in seconds; wall clocks jump."""
+    return asyncio.get_running_loop().time()
+
 
 PARTS = ("endpointing", "asr", "llm_first_token", "first_clause", "tts_first_audio")
 

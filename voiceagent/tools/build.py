@@ -4,8 +4,8 @@ from typing import Protocol
 
 from voiceagent.tools.base import ToolSource
 from voiceagent.tools.functions import PythonSource
-from voiceagent.tools.mcp_client import McpPackage
-from voiceagent.tools.mcp_source import WAIT_SECONDS, McpSource
+from voiceagent.tools.mcp.client import McpPackage
+from voiceagent.tools.mcp.source import WAIT_SECONDS, McpSource
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tools.webhooks import Webhook

@@ -18,26 +18,159 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol, TypeVar, cast, overload
+from typing import Annotated, Literal, Protocol, TypeVar, cast, overload
 
 import pydantic_core
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
+from pydantic.errors import PydanticUserError
 
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import Caller, ToolSpec
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
-from voiceagent.tools.docstrings import described
 from voiceagent.tools.settings import PythonSection
-from voiceagent.tools.signature import Function, Signature
 from voiceagent.tools.threads import Busy, Threads, off_loop
 
 log = logging.getLogger(__name__)
+
+
+# What a function's docstring tells a model: what the function does, and what its parameters are.
+
+_HEADING = re.compile(r"(args|arguments|parameters|params|参数|參數)\s*[:：]\s*", re.IGNORECASE)
+_OTHER = re.compile(
+    r"(returns?|yields?|raises|examples?|notes?|attributes|返回|返回值|抛出|异常|示例)\s*[:：]\s*", re.IGNORECASE
+)
+_PARAMETER = re.compile(r"\*{0,2}(\w+)\s*(?:[(（][^)）]*[)）])?\s*[:：]\s*(.*)")
+_FIELD = re.compile(r":(?:param|parameter|arg)\s+(?:[^:]*\s)?(\w+)\s*:\s*(.*)")
+_OTHER_FIELD = re.compile(r":\w+[^:]*:.*")
+
+
+def described(function: Callable[..., object]) -> tuple[str, dict[str, str]]:
+    """The description and those of the parameters. They may stand below a line `Args:`, indented, as `name: what`, or
+    in lines `:param name: what`; a parameter's text may go on in lines that are indented further."""
+    text: list[str] = []
+    parameters: dict[str, str] = {}
+    inside = False
+    """Whether this is the list of parameters, or another section after the text."""
+    names, current, indent = False, "", 0
+    for line in (inspect.getdoc(function) or "").splitlines():
+        stripped = line.strip()
+        margin = len(line) - len(line.lstrip())
+        if field := _FIELD.fullmatch(stripped):
+            inside, names, current, indent = True, False, field[1], margin
+            parameters[current] = field[2]
+        elif margin == 0 and (_HEADING.fullmatch(stripped) or _OTHER.fullmatch(stripped)):
+            inside, names, current, indent = True, _HEADING.fullmatch(stripped) is not None, "", 0
+        elif margin == 0 and _OTHER_FIELD.fullmatch(stripped):
+            inside, names, current = True, False, ""
+        elif current and margin > indent and stripped:
+            parameters[current] = f"{parameters[current]} {stripped}".strip()
+        elif names and margin and (parameter := _PARAMETER.fullmatch(stripped)):
+            current, indent = parameter[1], margin
+            parameters[current] = parameter[2]
+        elif stripped and margin == 0 and inside and not names:
+            inside, current = False, ""
+            text.append(stripped)
+        elif not inside:
+            text.append(stripped)
+    return "\n".join(text).strip(), parameters
+
+
+# A function's parameters, as a model is told of them and as the function gets them.
+
+Function = Callable[..., object]
+
+MOST_ERRORS = 5
+"""How many wrong arguments a model is told of at a time."""
+
+
+class Signature:
+    """A function's parameters: as a JSON schema, and read from a call's arguments. Those of type Caller are filled in
+    and not told."""
+
+    def __init__(self, function: Function, descriptions: Mapping[str, str]) -> None:
+        self._callers: list[str] = []
+        self._names: dict[str, str] = {}
+        """The parameters by the names of the model's fields, which may not begin with _ or be `json` and the like."""
+        fields: dict[str, object] = {}
+        for name, parameter, annotation in _parameters(function):
+            if _is_caller(annotation):
+                self._callers.append(name)
+                continue
+            key = f"p{len(fields)}"
+            default = ... if parameter.default is parameter.empty else parameter.default
+            about = {"description": descriptions[name]} if name in descriptions else {}
+            fields[key] = (Annotated[annotation, Field(alias=name, **about)], default)  # type: ignore[call-overload]
+            self._names[key] = name
+        try:
+            self._model = cast(
+                type[BaseModel],
+                create_model("Arguments", __config__=ConfigDict(extra="forbid"), **fields),  # type: ignore[call-overload]
+            )
+            self.schema = _plain(self._model.model_json_schema(by_alias=True))
+        except (PydanticUserError, pydantic_core.SchemaError, TypeError) as error:
+            raise ConfigError(f"the parameters of {function.__name__} cannot be told: {type(error).__name__}") from None
+
+    def read(self, arguments: Mapping[str, JsonValue], caller: Caller) -> dict[str, object]:
+        """What to call the function with. Raises ToolError, which tells the model what is wrong."""
+        try:
+            model = self._model.model_validate(dict(arguments))
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, one['loc'])) or 'all'}: {one['msg']}" for one in error.errors()[:MOST_ERRORS]]
+            raise ToolError(f"wrong arguments: {'; '.join(wrong)}") from None
+        given: dict[str, object] = {name: getattr(model, key) for key, name in self._names.items()}
+        return given | dict.fromkeys(self._callers, caller)
+
+
+def _parameters(function: Function) -> list[tuple[str, inspect.Parameter, object]]:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except Exception as error:
+        raise ConfigError(f"the types of {function.__name__} cannot be read: {type(error).__name__}") from None
+    parameters = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ConfigError(f"{function.__name__}: a model cannot give {parameter}")
+        if name not in hints:
+            raise ConfigError(f"{function.__name__}: the parameter {name} has no type")
+        parameters.append((name, parameter, cast(object, hints[name])))
+    return parameters
+
+
+def _is_caller(annotation: object) -> bool:
+    """Whether it is Caller, or Caller or None."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return Caller in typing.get_args(annotation)
+    return annotation is Caller
+
+
+def _plain(schema: JsonValue) -> dict[str, JsonValue]:
+    """Without the titles, which only repeat the names."""
+
+    def stripped(value: JsonValue, named: bool = False) -> JsonValue:
+        """`named`: the keys are names, not the schema's own words."""
+        match value:
+            case dict():
+                return {
+                    key: stripped(inner, not named and key in ("properties", "$defs"))
+                    for key, inner in value.items()
+                    if named or key != "title" or not isinstance(inner, str)
+                }
+            case list():
+                return [stripped(inner) for inner in value]
+            case _:
+                return value
+
+    return cast(dict[str, JsonValue], stripped(schema))
+
 
 F = TypeVar("F", bound=Function)
 G = TypeVar("G", bound=Function)

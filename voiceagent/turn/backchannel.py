@@ -48,7 +48,7 @@ UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("
 """Kana and Chinese characters: scripts without spaces."""
 
 
-class Meaning(Enum):
+class VoiceMeaning(Enum):
     NOTHING = auto()
     """No words: a cough, a laugh, or nothing understood yet."""
     BACKCHANNEL = auto()
@@ -81,7 +81,7 @@ COMMAND_PHRASES = phrases(COMMANDS)
 LONGEST = max(len(phrase) for phrase in BACKCHANNEL_PHRASES | COMMAND_PHRASES)
 
 
-def meaning(text: str, *, cut: bool = False) -> Meaning:
+def meaning(text: str, *, cut: bool = False) -> VoiceMeaning:
     """What the words are. `cut`: the voice still goes on, so that the last word may be half a word and says nothing
     yet, unless it is the end of a command."""
     said = tokens(text)
@@ -91,14 +91,14 @@ def meaning(text: str, *, cut: bool = False) -> Meaning:
             continue
         listening = _match(said, start, BACKCHANNEL_PHRASES)
         if max(_match(said, start, COMMAND_PHRASES), default=0) > max(listening, default=0):
-            return Meaning.COMMAND  # the longer one counts: "no" stops, "no problem" does not
+            return VoiceMeaning.COMMAND  # the longer one counts: "no" stops, "no problem" does not
         starts.update(start + length for length in listening)
         listened = max(starts)
     if cut:
         said = said[:-1]
     if listened < len(said):
-        return Meaning.WORDS
-    return Meaning.BACKCHANNEL if said else Meaning.NOTHING
+        return VoiceMeaning.WORDS
+    return VoiceMeaning.BACKCHANNEL if said else VoiceMeaning.NOTHING
 
 
 def _match(said: Tokens, start: int, among: frozenset[Tokens]) -> list[int]:

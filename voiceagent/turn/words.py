@@ -3,10 +3,59 @@
 import re
 from enum import Enum
 
-from voiceagent.turn.dictation import is_dictating
+# Numbers and names dictated sign by sign, in English and Chinese: is the row at the end of a text likely to go on?
+
+COMPLETE = frozenset({10, 11, 16})
+"""Digits of a whole number that is said in groups: a telephone number (North America 10, China 11), a card (16)."""
+
+ROW = 3
+"""So many digits or letters, in more than one word, are dictation; fewer are more often a quantity or a date."""
+
+NEAR = 24
+"""Characters between a word that announces a number and the number itself: "my card number is ..."."""
+
+_SAID = {"oh": 1, "double": 1, "triple": 2} | dict.fromkeys(
+    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", *"零〇一二三四五六七八九幺两"), 1
+)
+"""Digits a word stands for; double and triple add to the digit after them."""
+
+_TOKEN = re.compile(r"[$€£¥]?\d+(?:[.:/,]\d+)*%?|[a-z]+(?:'[a-z]+)?|[^\W_]")
+_ANNOUNCED = re.compile(
+    r"\b(?:number|code|zip|pin|phone|card|account|digits|extension|serial|spelled|spell)\b"
+    r"|号码|电话|手机|卡号|密码|验证码|编号|账号"
+)
 
 
-class Ending(Enum):
+def is_dictating(words: str) -> bool:
+    """Whether the text (lower case, without its last punctuation) ends within a row of digits or spelled letters.
+
+    A row is one of ROW signs or more; right after a word that announces a number, any. It is over when as many digits
+    were said as such numbers have.
+    """
+    start, groups, digits, letters = len(words), 0, 0, 0
+    for token in reversed(list(_TOKEN.finditer(words))):
+        sign = token.group()
+        said = len(sign) if sign.isdecimal() and not _is_year(sign) else _SAID.get(sign, 0)
+        if said:
+            digits += said
+        elif len(sign) == 1 and sign.isascii():
+            letters += 1
+        else:
+            break
+        start, groups = token.start(), groups + 1
+    if not digits or letters:
+        return letters + digits >= ROW and groups >= ROW
+    if digits in COMPLETE:
+        return False
+    announced = _ANNOUNCED.search(words, max(0, start - NEAR), start) is not None
+    return announced or (digits >= ROW and groups > 1)
+
+
+def _is_year(sign: str) -> bool:
+    return len(sign) == 4 and sign[:2] in ("19", "20")
+
+
+class SentenceEnding(Enum):
     """What the words so far end with. Where several apply, what the words say goes before what the punctuation says:
     recognisers put a full stop after nearly everything."""
 
@@ -30,65 +79,65 @@ class Ending(Enum):
     """The whole turn is a set reply: yes, no thanks, 好的."""
 
 
-def ending(text: str) -> Ending:
+def ending(text: str) -> SentenceEnding:
     """Classify the end of a transcript. The script of the last letter tells its language: speakers mix them, and many
     recognisers name none."""
     text = text.strip().replace("’", "'").lower()
     words = text.rstrip(MARKS)
     if not words:
-        return Ending.NOTHING
+        return SentenceEnding.NOTHING
     mark = _mark(text[len(words) :])
     chinese = "\u3400" <= words[-1] <= "\u9fff"
-    if mark is Ending.QUESTION:
+    if mark is SentenceEnding.QUESTION:
         # Recognisers put the mark where a question began; "what is the ...?" is not one yet.
         last = words.rpartition(" ")[2]
         if last in FILLERS:
-            return Ending.FILLER
+            return SentenceEnding.FILLER
         if last in NEVER_LAST:
-            return Ending.OPEN
+            return SentenceEnding.OPEN
     else:
         sign = _chinese(words) if chinese else _english(words)
-        if sign is not None and not (sign is Ending.REPLY and mark is Ending.COMMA):  # "yes, ..."
+        if sign is not None and not (sign is SentenceEnding.REPLY and mark is SentenceEnding.COMMA):  # "yes, ..."
             return sign
         if is_dictating(words):
-            return Ending.DICTATED
-    if mark is Ending.BARE:
+            return SentenceEnding.DICTATED
+    if mark is SentenceEnding.BARE:
         return PARTICLES.get(words[-1], mark)
     return mark
 
 
-def _mark(marks: str) -> Ending:
+def _mark(marks: str) -> SentenceEnding:
     """What the punctuation after the last word says."""
     if any(mark in marks for mark in "?？"):
-        return Ending.QUESTION
+        return SentenceEnding.QUESTION
     if any(mark in marks for mark in ",，、:：;；…—–-") or ".." in marks or "。。" in marks:
-        return Ending.COMMA
-    return Ending.STOP if any(mark in marks for mark in ".。!！") else Ending.BARE
+        return SentenceEnding.COMMA
+    return SentenceEnding.STOP if any(mark in marks for mark in ".。!！") else SentenceEnding.BARE
 
 
-def _english(words: str) -> Ending | None:
+def _english(words: str) -> SentenceEnding | None:
     tokens = WORD.findall(words)
     if not tokens or not words.endswith(tokens[-1]):  # a number, or another script
         return None
     last, before = tokens[-1], tokens[-2] if len(tokens) > 1 else ""
     if " ".join(tokens) in REPLIES:
-        return Ending.REPLY
+        return SentenceEnding.REPLY
     if last in FILLERS or f"{before} {last}" in FILLER_PAIRS:
-        return Ending.FILLER
+        return SentenceEnding.FILLER
     if last in OPEN or (last == "so" and before not in BEFORE_SO):
-        return Ending.OPEN
+        return SentenceEnding.OPEN
     if last in AUXILIARIES and before and before not in SUBJECTS:  # "my name is", but not "yes it is"
-        return Ending.OPEN
+        return SentenceEnding.OPEN
     return None
 
 
-def _chinese(words: str) -> Ending | None:
+def _chinese(words: str) -> SentenceEnding | None:
     if "".join(char for char in words if char.isalnum()) in ZH_REPLIES:
-        return Ending.REPLY
+        return SentenceEnding.REPLY
     if words.endswith(ZH_FILLERS):
-        return Ending.FILLER
+        return SentenceEnding.FILLER
     if words.endswith(ZH_OPEN) and not words.endswith(ZH_CLOSED):
-        return Ending.OPEN
+        return SentenceEnding.OPEN
     return None
 
 
@@ -127,7 +176,10 @@ REPLIES = listed(
     never mind, stop, cancel"""
 )
 
-PARTICLES = {**dict.fromkeys("吗呢么", Ending.QUESTION), **dict.fromkeys("吧啊呀啦了嘛哦呗", Ending.STOP)}
+PARTICLES = {
+    **dict.fromkeys("吗呢么", SentenceEnding.QUESTION),
+    **dict.fromkeys("吧啊呀啦了嘛哦呗", SentenceEnding.STOP),
+}
 ZH_FILLERS = tuple(listed("嗯, 呃, 额, 唔, 那个, 就是, 就是说, 那么, 怎么说, 怎么说呢, 我看看, 让我想想"))
 ZH_OPEN = tuple(
     listed(

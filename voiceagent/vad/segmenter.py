@@ -23,14 +23,14 @@ LOWEST = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Onset:
+class VoiceStarted:
     """A voice has begun; `sample` is the first of its first window."""
 
     sample: int
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class VoicePaused:
     """The voice has stopped, for now; `sample` is where its last window ended, `speech` how many samples of voice
     there were since its onset."""
 
@@ -38,7 +38,7 @@ class Pause:
     speech: int
 
 
-SegmentEvent = Onset | Pause
+SegmentEvent = VoiceStarted | VoicePaused
 
 
 class Segmenter:
@@ -78,7 +78,7 @@ class Segmenter:
         self._recent.append(self.voiced)
         return self._go_on() if self.speaking else self._begin()
 
-    def _begin(self) -> Onset | None:
+    def _begin(self) -> VoiceStarted | None:
         voiced = sum(self._recent)
         if not self.voiced or voiced < ONSET_WINDOWS:
             return None
@@ -86,16 +86,16 @@ class Segmenter:
         self.onset_sample = self.sample - (len(self._recent) - self._recent.index(True)) * WINDOW
         self.speech_samples = voiced * WINDOW
         self._mark_speech()
-        return Onset(self.onset_sample)
+        return VoiceStarted(self.onset_sample)
 
-    def _go_on(self) -> Pause | None:
+    def _go_on(self) -> VoicePaused | None:
         if self.voiced:
             self.speech_samples += WINDOW
             self._mark_speech()
         elif self.silence_samples >= PAUSE_WINDOWS * WINDOW:
             self.speaking = False
             self._recent.clear()
-            return Pause(self._silence_start, self.speech_samples)
+            return VoicePaused(self._silence_start, self.speech_samples)
         return None
 
     def _mark_speech(self) -> None:

@@ -1,0 +1,73 @@
+"""What carries messages between a client and the driver: a WebSocket, or anything else that has messages."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from voiceagent.channels.base import Frame
+
+SET_MESSAGE_HANDLER = "voiceagent.give_to"
+"""An extension of the ASGI scope, offered by our own server: `give_to(taker)` has messages given to `taker` as they are
+read, instead of through `receive`; None ends it."""
+
+MessageHandler = Callable[[Frame], bool]
+"""Takes a message, or returns False when it is to come through `receive`, as all do while one waits there."""
+
+
+class ClientDisconnected(Exception):
+    """Not an error: the client has left."""
+
+
+class Transport(Protocol):
+    async def receive(self) -> Frame:
+        """The client's next message. Raises Gone."""
+        ...
+
+    async def send(self, frame: Frame) -> None:
+        """Raises Gone."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the connection, if that is not over. Raises Gone."""
+        ...
+
+    def set_message_handler(self, taker: MessageHandler | None) -> None:
+        """Have messages given to `taker` as they come, without waking a task, where that can be done."""
+        ...
+
+
+class WebSocketTransport:
+    """An accepted WebSocket."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+
+    async def receive(self) -> Frame:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise ClientDisconnected
+        frame: Frame = message["text"] if message.get("text") is not None else message["bytes"]
+        return frame
+
+    async def send(self, frame: Frame) -> None:
+        try:
+            if isinstance(frame, str):
+                await self._websocket.send_text(frame)
+            else:
+                await self._websocket.send_bytes(frame)
+        except (WebSocketDisconnect, RuntimeError):
+            raise ClientDisconnected from None
+
+    async def close(self, code: int, reason: str) -> None:
+        if self._websocket.client_state is not WebSocketState.CONNECTED:
+            return
+        try:
+            await self._websocket.close(code, reason)
+        except (WebSocketDisconnect, RuntimeError):
+            raise ClientDisconnected from None
+
+    def set_message_handler(self, taker: MessageHandler | None) -> None:
+        offered = self._websocket.scope.get("extensions", {}).get(SET_MESSAGE_HANDLER)
+        if offered is not None:
+            offered["give_to"](taker)

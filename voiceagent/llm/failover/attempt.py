@@ -1,0 +1,183 @@
+"""One request at one endpoint, from the gate of its rate limit to its last event, and the account of it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from voiceagent.errors import EngineError
+from voiceagent.llm.base import Caller, Completed, LlmEvent, LlmRequest, TextDelta
+from voiceagent.llm.failover.endpoint import Endpoint
+from voiceagent.llm.failover.gate import Pass
+from voiceagent.llm.failover.limits.tokens import prompt_tokens, request_tokens, text_tokens
+from voiceagent.llm.failover.outcome import Observer, Outcome, priced
+
+HANG_UP_SECONDS = 1.0
+"""How long the end of a request waits for its connections to be closed; they go on closing by themselves."""
+STALL_SECONDS = 0.1
+"""A deadline that is noticed so late says that the event loop stood still, or the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOptions:
+    """How an attempt came about, and how long it may wait for the endpoint's rate limit."""
+
+    hedged: bool = False
+    resumed: bool = False
+    check: bool = False
+    queue_seconds: float = 0.0
+
+
+class Attempt:
+    """`first`, then `following` until it returns None or raises; in the end `close`, at any time. It is told to
+    `report` exactly once, as soon as it is over."""
+
+    def __init__(self, endpoint: Endpoint, request: LlmRequest, manner: AttemptOptions, report: Observer) -> None:
+        self.endpoint = endpoint
+        self.manner = manner
+        self.outcome: Outcome | None = None
+        """Known once it is over."""
+        self._request = request
+        self._report = report
+        self._pass: Pass | None = None
+        self._events: AsyncGenerator[LlmEvent, None] | None = None
+        self._ttft: float | None = None
+        self._stalled = False
+        """This process was late itself: the answer may well have been there in time."""
+        self._text: list[str] = []
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self._began = loop.time()
+        self._probing = endpoint.breaker.probe(self._began)
+        endpoint.in_flight += 1
+        endpoint.last_used = self._began
+
+    async def first(self) -> LlmEvent:
+        """The first event. Raises EngineError."""
+        try:
+            if (gate := self.endpoint.gate) is not None:
+                tokens = request_tokens(self._request)
+                self._pass = await gate.enter(tokens, self._request.caller, self.manner.queue_seconds)
+                self._began = self._now()
+            self._events = self.endpoint.engine.reply(self._request)
+            event = await self._within(self.endpoint.first_token_seconds)
+            if event is None or self._is_empty(event):
+                raise EngineError("llm", "bad_response", "the language model answered nothing")
+        except EngineError as error:
+            self._failed(error)
+            raise
+        self._ttft = self._now() - self._began
+        if not self.manner.check or not self.endpoint.health.samples(self._now()):  # a check is faster than a turn
+            self.endpoint.health.spoke(self._now(), self._ttft)
+        return self._noted(event)
+
+    async def following(self) -> LlmEvent | None:
+        """The next event, None after the last. Raises EngineError."""
+        try:
+            event = await self._within(self.endpoint.next_token_seconds)
+            if event is None and self.outcome is None:
+                raise EngineError("llm", "bad_response", "the language model's answer broke off")
+        except EngineError as error:
+            self._failed(error)
+            raise
+        return None if event is None else self._noted(event)
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more: it is over now, whatever of it is still under way. (`close` ends that.)"""
+        if self.outcome is not None:
+            return
+        now = self._now()
+        if self._ttft is not None:
+            self.endpoint.succeeded(now)
+        elif self._probing:
+            self.endpoint.breaker.released()
+        self._end("cancelled", self._estimate() if self._sent else None)
+
+    def beaten(self) -> None:
+        """Another endpoint was faster: it would have taken longer than this."""
+        if self.outcome is None and self._ttft is None and self._sent:
+            self.endpoint.health.spoke(self._now(), self._now() - self._began)
+        self.give_up()
+
+    def refused_alone(self) -> None:
+        """The request it called bad was a good one for another endpoint, so the blame is its own."""
+        error = EngineError("llm", "bad_request", "")
+        self.endpoint.failed(self._now(), error)
+
+    async def close(self) -> None:
+        self.give_up()
+        if self._events is not None:
+            await self._events.aclose()
+
+    async def _within(self, seconds: float) -> LlmEvent | None:
+        """The next event that says something."""
+        assert self._events is not None
+        due = self._now() + seconds
+        try:
+            async with asyncio.timeout_at(due):
+                while True:
+                    event = await anext(self._events, None)
+                    if not (isinstance(event, TextDelta) and not event.text):
+                        return event
+        except TimeoutError:
+            self._stalled = self._now() - due > STALL_SECONDS
+            raise EngineError("llm", "timeout", f"the language model was silent for {seconds:g} s") from None
+
+    def _is_empty(self, event: LlmEvent) -> bool:
+        """A whole answer of nothing; where an answer goes on, there may be nothing left to say."""
+        silent = isinstance(event, Completed) and event.reason == "stop"
+        return silent and not (self.manner.resumed or self.manner.check)
+
+    def _noted(self, event: LlmEvent) -> LlmEvent:
+        match event:
+            case TextDelta(text):
+                self._text.append(text)
+            case Completed():
+                event = priced(self.endpoint.options, event)
+                self.endpoint.succeeded(self._now())
+                self._end("ok", event)
+        return event
+
+    def _failed(self, error: EngineError) -> None:
+        """A request that the endpoint calls bad, or that our own limits or this very process held up, says nothing of
+        the endpoint's health."""
+        if self.outcome is not None:
+            return
+        if error.code == "bad_request" or not self._sent or self._stalled:
+            if self._probing:
+                self.endpoint.breaker.released()
+        else:
+            self.endpoint.failed(self._now(), error, at_once=self.manner.check or self._is_late(error))
+        self._end(error.code, self._estimate() if self._ttft is not None else None)
+
+    def _is_late(self, error: EngineError) -> bool:
+        return error.code == "timeout" and self._ttft is None
+
+    @property
+    def _sent(self) -> bool:
+        return self._events is not None
+
+    def _estimate(self) -> Completed:
+        """What is paid for, where the endpoint had no time to tell."""
+        written = text_tokens("".join(self._text))
+        usage = Completed(input_tokens=prompt_tokens(self._request), output_tokens=written)
+        return priced(self.endpoint.options, usage)
+
+    def _end(self, code: str, used: Completed | None) -> None:
+        if self.outcome is not None:
+            return
+        if self._pass is not None:
+            self._pass.settle(used if code == "ok" else None)
+        now, options = self._now(), self.endpoint.options
+        self.endpoint.in_flight -= 1
+        self.endpoint.last_used = now
+        usage = used or Completed()
+        caller = Caller() if self.manner.check else self._request.caller
+        self.outcome = Outcome(
+            options.name, options.dialect, options.model, caller, code,
+            began=self._began, seconds=now - self._began, ttft=self._ttft,
+            input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens,
+            cost=usage.cost, estimated=used is not None and code != "ok",
+            hedged=self.manner.hedged, resumed=self.manner.resumed, check=self.manner.check,
+        )  # fmt: skip
+        self.endpoint.count(self.outcome)
+        self._report(self.outcome)
