@@ -3,7 +3,7 @@
 # itself; the Dockerfile runs them one by one, so that an unchanged one is not run again.
 #
 #   build.sh system     Python, what wheels need of the system (libgomp: llama.cpp), and a user without rights
-#   build.sh packages   what voiceagent needs, as locked in $SOURCE/requirements.lock
+#   build.sh packages   what voiceagent needs to serve every channel, as locked in $SOURCE/docker/requirements.lock
 #   build.sh project    voiceagent itself, from $SOURCE
 #   build.sh models     the models into /models, unless MODELS=mounted
 set -eu
@@ -26,8 +26,8 @@ system() {
 
 # The lock is complete, so nothing is resolved; what has another hash than the lock's is refused.
 packages() {
-    "$APP/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
-        -r "$SOURCE/requirements.lock"
+    "$APP/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
+        -r "$SOURCE/docker/requirements.lock"
 }
 
 project() {

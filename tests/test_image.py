@@ -161,3 +161,12 @@ def test_image_runs_other_commands(image: Image) -> None:
     listed = image.run(*image.entrypoint, "voiceagent", "models", "list")
     assert listed.returncode == 0, listed.stderr
     assert "/models" in listed.stdout
+
+
+@pytest.mark.real
+@needs_root
+@pytest.mark.timeout(3600)
+def test_image_has_what_every_channel_needs(image: Image) -> None:
+    """Opus for speakers, signatures of vendors, MCP servers, a shared Redis, HTTP/2, spans."""
+    done = image.run("/app/bin/python", "-c", "import av, h2, jwt, mcp, opentelemetry.sdk, redis")
+    assert done.returncode == 0, done.stderr
