@@ -1,7 +1,6 @@
 """All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -27,19 +26,23 @@ from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.section import Seconds, Section
+from voiceagent.session.settings import (
+    DeadlineSection,
+    DurationSection,
+    FillerSection,
+    PlayoutSection,
+    PromptSection,
+    SessionSettings,
+    SilenceSection,
+)
 from voiceagent.tools.settings import ToolsSection
-from voiceagent.turn.options import BargeInSettings
+from voiceagent.turn.options import BargeInSettings, TurnSection
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
     "without lists, markup or emoji, in the language of the user."
 )
-
-FILLERS: Mapping[str, tuple[str, ...]] = {
-    "en": ("Let me see…", "One moment…", "Let me think…"),
-    "zh": ("我想想…", "稍等一下…", "让我看看…"),
-}
 
 
 class EngineSection(BaseModel):
@@ -56,6 +59,13 @@ class EngineSection(BaseModel):
 
     def with_options(self) -> dict[str, object]:
         return {"engine": self.engine, **(self.model_extra or {})}
+
+
+class TtsSection(EngineSection):
+    """`normalise`: figures, amounts and the like are put into words before the voice is given them. Off, the voice
+    reads them in its own way."""
+
+    normalise: bool = True
 
 
 class ServerSection(Section):
@@ -94,84 +104,11 @@ class AgentSection(Section):
     """Said when an engine fails; rendered when the server starts."""
 
 
-class TurnSection(Section):
-    """Endpointing: when the user's turn has ended."""
-
-    silence_ms: Milliseconds = 0
-    """The silence that ends a turn when the client names none; 0 lets the endpointer choose."""
-    prefix_ms: Milliseconds = 300
-    """Audio kept from before the first voice."""
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The speech probability that counts as voice."""
-    model: Literal["", "smart-turn-v3.2"] = ""
-    """A model that helps the endpointer, at 65 ms of a core for every pause; fetched by `voiceagent models fetch
-    smart-turn-v3.2`."""
-    speculations: Annotated[int, Field(ge=0)] = 3
-    """How many responses a turn may have prepared ahead and thrown away; 0 prepares none."""
-    max_turn_seconds: Seconds = 60.0
-    """A turn that lasts longer is answered anyway."""
-
-
-class SilenceSection(Section):
-    """What the agent does when nobody says anything."""
-
-    prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
-    """The silence after which the agent asks whether the user is still there; 0: never."""
-    prompts: Annotated[int, Field(ge=0)] = 2
-    """How often in a row it asks, before it says goodbye."""
-    prompt: str = "Are you still there?"
-    """What it asks."""
-    goodbye: str = "I will hang up now. Goodbye."
-    """What it says last; then the session ends."""
-
-
-class FillerSection(Section):
-    """What is said when the answer is slow."""
-
-    after_ms: Milliseconds = 0
-    """How long the model's first word may take until a filler is said; 0: never. While a tool runs its own `filler_ms`
-    counts."""
-    phrases: Mapping[str, tuple[str, ...]] = FILLERS
-    """The fillers by language; those of one language are said in turn, never one twice in a row."""
-
-
-class PlayoutSection(Section):
-    """How audio is sent."""
-
-    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
-    """Audio the client is given ahead of what it plays. More bridges worse networks, and falls silent later at a
-    barge-in."""
-    frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
-    """Length of one audio message."""
-    held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
-    """How late a client that does not report its position is thought to play (its buffer and its loudspeaker's), to
-    know what was heard."""
-    speech_cache_mb: Annotated[int, Field(ge=0)] = 64
-    """Speech that is kept to be played again at once; 0 keeps none."""
-
-
-class MemorySection(Section):
+class MemorySection(PromptSection):
     """What is remembered of users."""
 
     path: str = ""
     """SQLite file of the users' memories; empty keeps none."""
-    turns: Annotated[int, Field(ge=1)] = 20
-    """How many of the latest turns a prompt holds."""
-    tokens: Annotated[int, Field(ge=64)] = 3000
-    """How many tokens of them at most."""
-
-
-class DeadlineSection(Section):
-    """How long each engine may be silent before the turn fails with an apology."""
-
-    asr_seconds: Seconds = 10.0
-    """For the transcript, once the turn has ended."""
-    llm_first_token_seconds: Seconds = 10.0
-    """For the model's first token."""
-    llm_next_token_seconds: Seconds = 10.0
-    """For each further token."""
-    tts_seconds: Seconds = 10.0
-    """For each next piece of audio."""
 
 
 class ApiKey(Section):
@@ -191,7 +128,7 @@ class ApiKey(Section):
         return value
 
 
-class LimitSection(Section):
+class LimitSection(DurationSection):
     """Who may connect, and how much."""
 
     api_keys: tuple[ApiKey, ...] = ()
@@ -204,10 +141,6 @@ class LimitSection(Section):
     """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
     message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
     """The largest WebSocket message."""
-    idle_seconds: Seconds = 600.0
-    """A session in which nobody has spoken for so long is ended."""
-    session_seconds: Seconds = 3600.0
-    """The longest session."""
 
 
 class Settings(BaseSettings):
@@ -242,7 +175,7 @@ class Settings(BaseSettings):
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None
-    tts: EngineSection = EngineSection(engine="hibari")
+    tts: TtsSection = TtsSection(engine="hibari")
 
     @classmethod
     def settings_customise_sources(
@@ -254,6 +187,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def session(self) -> SessionSettings:
+        """What a session takes from them."""
+        return SessionSettings(
+            turn=self.turn,
+            barge_in=self.interrupt,
+            silence=self.silence,
+            filler=self.filler,
+            playout=self.playout,
+            deadlines=self.deadlines,
+            prompt=self.memory,
+            duration=self.limits,
+            language=self.agent.language,
+        )
 
     @property
     def llm_section(self) -> EngineSection:

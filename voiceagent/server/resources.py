@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -22,9 +23,13 @@ from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
 from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
+from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
+from voiceagent.tts.checked import CheckedTts
+from voiceagent.tts.normalised import NormalisedTts
+from voiceagent.tts.retried import RetriedTts
 from voiceagent.vad.base import VadEngine
 
 if TYPE_CHECKING:  # its package is optional
@@ -46,14 +51,18 @@ def make_engines(settings: Settings) -> Engines:
         vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
         asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
         llm=make_llm(settings),
-        tts=kept(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
+        tts=make_voice(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
     )
 
 
-def kept(voice: TtsEngine, settings: Settings) -> TtsEngine:
-    """The voice with a memory of what it said, unless that is not wanted."""
-    megabytes = settings.playout.speech_cache_mb
-    return CachedTts(voice, megabytes) if megabytes else voice
+def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
+    """The engine with what every voice has: it is checked at the start, asked once more where it fails, remembers what
+    it said, and is given words for figures."""
+    voice: TtsEngine = CheckedTts(engine, voice=settings.agent.voice, language=settings.agent.language)
+    voice = RetriedTts(voice, settings.deadlines.tts_seconds / 2)
+    if megabytes := settings.playout.speech_cache_mb:
+        voice = CachedTts(voice, megabytes)
+    return NormalisedTts(voice) if settings.tts.normalise else voice
 
 
 def make_llm(settings: Settings) -> LlmEngine:
@@ -96,7 +105,8 @@ async def open_shared(
             await fillers.prepare(
                 SpeakingStyle(fillers.language(settings.agent.language), CLIENT_RATE, settings.agent.voice)
             )
-        yield SessionResources(engines, settings, apology, model, toolbox, fillers), memory
+        tool_server = partial(ClientMcp, settings.tools)
+        yield SessionResources(engines, settings.session, apology, model, toolbox, fillers, tool_server), memory
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:
