@@ -1,13 +1,13 @@
 """Session context: what the parts of one session share, and what all sessions of the process share."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from voiceagent.engines import Engines
-from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, Item
+from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, FunctionOutput, Item
 from voiceagent.session.events import Event, ItemAdded, ItemDone
 from voiceagent.session.memory_recorder import MemoryRecorder
 from voiceagent.session.options import SessionOptions
@@ -107,6 +107,17 @@ class Dialogue:
         items = reversed(self.conversation.items)
         texts = (item.text for item in items if isinstance(item, Item) and item.role == "user")
         return next(filter(None, texts), "")
+
+    def answered(self, items: Sequence[AnyEntry] | None = None) -> bool:
+        """Whether the agent has said something since the user spoke last, and then called tools: the results may need
+        no more words. `items` stand in for the conversation."""
+        latest = list(self.conversation.items if items is None else items)
+        if not latest or not isinstance(latest[-1], FunctionOutput):
+            return False
+        for item in reversed(latest):
+            if isinstance(item, Item) and item.role != "system" and self.own_words(item).strip():
+                return item.role == "assistant"
+        return False
 
     def begin_with_filler(self, item_id: str, text: str) -> None:
         """The item begins with this filler."""

@@ -207,7 +207,7 @@ class Session:
             case cmd.CreateResponse():
                 self._create_response(command)
             case cmd.CancelResponse(response_id):
-                self._cancel_response(response_id)
+                self._responses.cancel(response_id, "client_cancelled")
         context.touch()
 
     def _configure(self, options: SessionOptions) -> None:
@@ -266,9 +266,3 @@ class Session:
         await self._audio_input.caught_up()
         await self._turns.understood()
         await self._responses.calls.settled()
-
-    def _cancel_response(self, response_id: str | None) -> None:
-        response = self._responses.active
-        if response is None or response_id not in (None, response.plan.response_id):
-            raise Refused("response_cancel_not_active", "Cancellation failed: no active response found")
-        response.cancel("client_cancelled")

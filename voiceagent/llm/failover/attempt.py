@@ -61,7 +61,7 @@ class Attempt:
             self._events = self.endpoint.engine.reply(self._request)
             event = await self._within(self.endpoint.first_token_seconds)
             if event is None or self._is_empty(event):
-                raise EngineError("llm", "bad_response", "the language model answered nothing")
+                raise EngineError("llm", "empty", "the language model answered nothing")
         except EngineError as error:
             self._failed(error)
             raise
