@@ -80,6 +80,8 @@ class Dialogue:
         self._emit = emit
         self._fillers: dict[str, str] = {}
         """What items begin with that was said to fill a silence, by the item's id."""
+        self._withdrawn: set[str] = set()
+        """The ids of what the user said and does not want answered."""
 
     def add(self, item: AnyEntry, after: str | None = None, *, note: bool = True) -> None:
         """Add a complete item; `note` False while its words are still to come. Raises Refused."""
@@ -126,9 +128,19 @@ class Dialogue:
             del self._fillers[next(iter(self._fillers))]
 
     def own_words(self, item: Item) -> str:
-        """What the item says but for the filler it began with, which may have been broken off. This is what a model is
-        shown, or it would take to the habit."""
-        return without_filler(item.text, self._fillers.get(item.id, ""))
+        """What the item says but for the filler it began with, which may have been broken off; nothing of what was
+        withdrawn. This is what a model is shown, or it would take to the habit."""
+        return "" if item.id in self._withdrawn else without_filler(item.text, self._fillers.get(item.id, ""))
+
+    def withdraw(self) -> None:
+        """What the user has said since the agent was heard last is not asked any more. Models are not shown it."""
+        for item in reversed(self.conversation.items):
+            if isinstance(item, Item) and item.role == "assistant" and self.own_words(item).strip():
+                break
+            if isinstance(item, Item) and item.role == "user":
+                self._withdrawn.add(item.id)
+        if len(self._withdrawn) > MAX_ITEMS:
+            self._withdrawn.intersection_update(item.id for item in self.conversation.items)
 
 
 def without_filler(text: str, filler: str) -> str:
