@@ -46,7 +46,8 @@ class ResponsePlan:
 
     `user_item_id` is the spoken turn it answers, `rounds` how often tools were called for that before; in the `last`
     round calls are dropped. `answered` tells whether words of the agent's were heard since the user spoke last and
-    before tools were called: then nothing need follow. Calls of `client_tools` are the client's business. After `filler_seconds` without a first word one of the `fillers` is said.
+    before tools were called: then nothing need follow. Calls of `client_tools` are the client's business. After
+    `filler_seconds` without a first word one of the `fillers` is said.
     """
 
     session_id: str

@@ -91,7 +91,8 @@ class ToolCalls:
         rounds: int,
         emit: Callable[[ToolEvent], None],
     ) -> None:
-        """`toolbox` runs them; `prompts` knows for whom; `rounds` is how often in one turn a model may call. `emit` takes what comes of the results; it does not raise."""
+        """`toolbox` runs them; `prompts` knows for whom; `rounds` is how often in one turn a model may call. `emit`
+        takes what comes of the results; it does not raise."""
         self._context = context
         self._dialogue = dialogue
         self._tools = tools
