@@ -3,6 +3,8 @@
 Every message here may be shown to a client and written to a log: never put a secret, a header or a user's words in one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 Stage = Literal["vad", "asr", "llm", "tts", "memory"]
@@ -31,6 +33,18 @@ class EngineError(VoiceagentError):
         self.code = code
         self.message = message
         self.retry_after = retry_after
+        self.endpoint = ""
+        """Which of several, or the server's host; '' for what runs in this process."""
+
+
+@contextmanager
+def at_endpoint(name: str) -> Iterator[None]:
+    """What fails within fails at this endpoint, unless it is known better already."""
+    try:
+        yield
+    except EngineError as error:
+        error.endpoint = error.endpoint or name
+        raise
 
 
 class Refused(VoiceagentError):

@@ -1,14 +1,16 @@
 """Session context: what the parts of one session share, and what all sessions of the process share."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from voiceagent.engines import Engines
+from voiceagent.errors import EngineError
 from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, FunctionOutput, Item
-from voiceagent.session.events import Event, ItemAdded, ItemDone
+from voiceagent.session.events import Event, FailedStage, ItemAdded, ItemDone, StageFailed
 from voiceagent.session.memory_recorder import MemoryRecorder
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.phrases import Fillers, Phrase
@@ -20,6 +22,8 @@ from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.turn.endpointing import TurnModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,17 @@ class SessionContext:
     def touch(self) -> None:
         """Something has happened."""
         self.active_at = now()
+
+    def failed(self, stage: FailedStage, code: str, message: str, endpoint: str = "", *, logged: bool = False) -> None:
+        """Something has failed: a line in the log, unless it has been `logged` already, and an event for all who count
+        and show."""
+        if not logged:
+            where = f" (endpoint {endpoint})" if endpoint else ""
+            log.warning("session %s: %s: %s: %s%s", self.id, stage, code, message, where)
+        self.emit(StageFailed(stage, code, message, endpoint))
+
+    def engine_failed(self, error: EngineError) -> None:
+        self.failed(error.stage, error.code, error.message, error.endpoint)
 
     @property
     def user_speaks(self) -> bool:

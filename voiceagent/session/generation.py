@@ -249,14 +249,16 @@ class Synthesizer:
         deadlines: DeadlineSection,
         timeline: Timeline,
         spoken: SpokenText,
+        report: Callable[[EngineError], None],
     ) -> None:
         """`spoken` gets every clause and its audio as they are made, so that it is known how long a clause's words last
-        before they are played."""
+        before they are played. `report` takes why a clause is left out."""
         self._plan = plan
         self._tts = tts
         self._deadlines = deadlines
         self._timeline = timeline
         self._spoken = spoken
+        self._report = report
         self._before = ""
 
     async def run(self, clauses: StepQueue, out: StepQueue) -> None:
@@ -280,7 +282,7 @@ class Synthesizer:
                         if sounded or hopeless or error.code not in ABOUT_THE_TEXT:
                             await out.put(error)
                             return
-                        log.warning("session %s: tts: %s, a clause is left out", self._plan.session_id, error.code)
+                        self._report(error)
                         await out.put(LeftOut())
                 case Completed() | EngineError():
                     return

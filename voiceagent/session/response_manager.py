@@ -153,6 +153,7 @@ class ResponseManager:
             clock=self.clock,
             dialogue=self._dialogue,
             emit=self._on_response,
+            report=self._context.engine_failed,
         )
         response.start(context.tasks)
         return response
@@ -235,12 +236,12 @@ class ResponseManager:
             case ResponseDone(item=item):
                 if item is not None:
                     self._keep_spoken(item.id, response.spoken)
-                if event.error_code is not None:
-                    stage, _, code = event.error_code.partition("_")
-                    log.warning("session %s: %s: %s, response %s", self._context.id, stage, code, event.response_id)
                 if response.called:
                     event = replace(event, calls=self.calls.begin(response, response.called))
         self._context.emit(event)
+        failure = response.failure if isinstance(event, ResponseDone) else None
+        if failure is not None and failure.stage != "asr":  # that was said when the turn had no words
+            self._context.engine_failed(failure)
         if isinstance(event, ResponsePlayed):
             self._over(response)
 

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from voiceagent.errors import Refused
@@ -73,7 +74,7 @@ class Session:
         engines, settings = resources.engines, resources.settings
         self._context = context = SessionContext(session_id, options, emit, new_id, tenant, user)
         self._memory_recorder = memory_recorder
-        memory_recorder.session_id = session_id
+        memory_recorder.report = partial(context.failed, "memory")
         self._dialogue = Dialogue(memory_recorder, emit)
         self._duration = settings.duration
         self._unfilled_names: set[str] = set()

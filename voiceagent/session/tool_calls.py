@@ -36,8 +36,10 @@ ASK_FIRST = (
     "Not done yet: this needs the user's consent. Ask the user in words whether to do it, and say what exactly. "
     "When they have said yes, call it again with the same arguments."
 )
-INTERRUPTED = Failed("the user interrupted before it was done")
-UNKNOWN = Failed("there is no tool of this name")
+INTERRUPTED = Failed("the user interrupted before it was done", "interrupted")
+UNKNOWN = Failed("there is no tool of this name", "unknown")
+NAME_CHARS = 64
+"""The most of a tool's name that is said of one that failed: the model may have made it up."""
 REASON_CHARS = 500
 """The most of the client's words for why not that a model is shown."""
 MOST_REQUESTS = 64
@@ -172,7 +174,7 @@ class ToolCalls:
         else:
             self._expect(begun)
             reason = f": {decision.reason[:REASON_CHARS]}" if decision.reason else ""
-            self._add(begun, call, Failed(f"the user did not allow it{reason}"))
+            self._add(begun, call, Failed(f"the user did not allow it{reason}", "refused"))
             self._settle(begun)
 
     def interrupt(self) -> None:
@@ -236,8 +238,8 @@ class ToolCalls:
         else:
             started = now()
             result = await self._toolbox.run(tool, call.arguments, self._prompts.caller())
-            outcome = "failed" if isinstance(result, Failed) else "done"
-            log.info("session %s: tool %s: %s in %.3f s", self._context.id, call.name, outcome, now() - started)
+            if not isinstance(result, Failed):
+                log.info("session %s: tool %s: done in %.3f s", self._context.id, call.name, now() - started)
             self._add(begun, call, result)
         self._settle(begun)
 
@@ -254,6 +256,9 @@ class ToolCalls:
         result = FunctionOutput(self._context.new_id("item"), call.call_id, str(output), isinstance(output, Failed))
         begun.outputs.append(result)
         self.results += 1
+        if isinstance(output, Failed) and output.code not in ("refused", "interrupted"):
+            logged = output.code == "failed"  # the toolbox knows more of that
+            self._context.failed("tool", output.code, f"the tool {call.name[:NAME_CHARS]!r} failed", logged=logged)
         if call.origin is not None:
             self._client_saw_result_in = self._context.turns
         self._dialogue.add(result)

@@ -311,8 +311,8 @@ class TurnManager:
         text = ""
         try:
             text = (await turn.transcript()).text if final else await turn.partial()
-        except EngineError:
-            pass
+        except EngineError as error:
+            self._context.engine_failed(error)
         finally:
             turn.drop_recognition()  # it was for this question only
         if not turn.confirmed:
@@ -423,8 +423,8 @@ class TurnManager:
             text = (await turn.transcript()).text.strip()
         except EngineError as error:
             failure = error
-            log.warning("session %s: asr: %s", context.id, error.code)
             context.emit(TranscriptFailed(turn.item_id, f"asr_{error.code}", error.message))
+            context.engine_failed(error)
         else:
             self._dialogue.set_text(turn.item_id, text)
             context.emit(TranscriptDone(turn.item_id, text, turn.seconds))

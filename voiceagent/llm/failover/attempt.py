@@ -140,6 +140,7 @@ class Attempt:
     def _failed(self, error: EngineError) -> None:
         """A request that the endpoint calls bad, or that our own limits or this very process held up, says nothing of
         the endpoint's health."""
+        error.endpoint = self.endpoint.name
         if self.outcome is not None:
             return
         if error.code == "bad_request" or not self._sent or self._stalled:
