@@ -37,7 +37,7 @@ class TtsAudio:
     words: tuple[WordTiming, ...] = ()
 
 
-ABOUT_THE_TEXT = frozenset(["bad_request", "bad_response"])
+ABOUT_THE_TEXT = frozenset(["bad_request", "no_sound"])
 """Codes of failures after which another text may well be spoken: what the voice cannot say is in this one."""
 
 
