@@ -19,7 +19,7 @@ NAMES = (
     "heard",
     "page",
     "client-echo",
-    "llm-edge",
+    "llm-failover",
     "llm-limits",
     "llm-cache",
     "capacity",

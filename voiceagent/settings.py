@@ -26,9 +26,11 @@ from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError
+from voiceagent.guard.options import GuardSection
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.section import Milliseconds, Seconds, Section
 from voiceagent.tools.settings import ToolsSection
+from voiceagent.tracing.options import TracingSection
 from voiceagent.turn.options import BargeInSettings
 
 INSTRUCTIONS = (
@@ -197,6 +199,8 @@ class Settings(BaseSettings):
     recordings: RecordingsSection = RecordingsSection()
     telephone: TelephoneSection = TelephoneSection()
     tools: ToolsSection = ToolsSection()
+    guard: GuardSection = GuardSection()
+    tracing: TracingSection = TracingSection()
     models_dir: Path | None = None
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")

@@ -23,7 +23,7 @@ from voiceagent.admin.board import Board, latency
 from voiceagent.admin.feed import BoardFeed
 from voiceagent.admin.live_session import LiveSession
 from voiceagent.admin.settings import AdminSection
-from voiceagent.llm.failover.status import FailoverStatus
+from voiceagent.llm.failover.reports import FailoverStatus
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.recordings.store import RecordingStore
 from voiceagent.server.app import VoiceServer

@@ -23,11 +23,11 @@ from voiceagent.channels.transport import Transport, WebSocketTransport
 from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
 from voiceagent.engines import Engines
-from voiceagent.gateway.observe.responses import LearnsOutcomes, ResponseOutcomeObserver
-from voiceagent.gateway.observe.routes import llm_pages
+from voiceagent.llm.layers import layers
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission, Denied
 from voiceagent.server.connection import ConnectionHandler
+from voiceagent.server.llm_extras import ResponseOutcomeObserver, llm_pages
 from voiceagent.server.metrics import Metrics, watch_lag
 from voiceagent.server.observer import ObservedMemoryRecorder, SessionObserver
 from voiceagent.server.recorder import RecorderFactory
@@ -38,6 +38,7 @@ from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
 from voiceagent.settings import Settings
+from voiceagent.tracing.options import tracing_in
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class VoiceServer:
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
+        for engine in (engines.vad, engines.asr, *layers(engines.llm), engines.tts):
             self.metrics.add(engine)
         self.admission = Admission(settings.limits)
         self._recorders = RecorderFactory(settings.recordings)
@@ -80,6 +81,7 @@ class VoiceServer:
         """Set when the engines are loaded, or have failed to."""
         self.failure: Exception | None = None
         self._engines = engines
+        self._tracing = tracing_in(engines.llm, settings.tracing)
         self._shared: SessionResources | None = None
         self._memory: MemoryStore | None = None
         self._connections: set[ConnectionHandler] = set()
@@ -236,8 +238,11 @@ class VoiceServer:
             options=self.defaults(),
         )
         observers: list[SessionObserver] = [recorder] if recorder is not None else []
-        if isinstance(llm := self._engines.llm, LearnsOutcomes):
-            observers.append(ResponseOutcomeObserver(llm, visitor.session_id, visitor.user or ""))
+        outcomes = ResponseOutcomeObserver.of(self._engines.llm, visitor.session_id, visitor.user or "")
+        if outcomes is not None:
+            observers.append(outcomes)
+        if self._tracing is not None:
+            observers.append(self._tracing.session(visitor.session_id, channel=visitor.kind, tenant=visitor.tenant))
         return observers
 
     def defaults(self) -> SessionOptions:

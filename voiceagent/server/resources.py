@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from voiceagent import engines as registry
 from voiceagent.asr.base import AsrEngine
@@ -13,19 +13,27 @@ from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
+from voiceagent.guard.options import GuardSection
+from voiceagent.guard.rails import guarded
 from voiceagent.llm.base import LlmEngine
+from voiceagent.llm.layers import put_around
+from voiceagent.llm.remote import RemoteLlm
 from voiceagent.memory.base import MemoryStore
 from voiceagent.memory.sqlite import SqliteMemory
 from voiceagent.models.store import ModelStore
 from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
-from voiceagent.settings import Settings
+from voiceagent.settings import EngineSection, Settings
 from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.toolbox import Toolbox
+from voiceagent.tracing.options import tracing_of
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
 from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.vad.base import VadEngine
+
+if TYPE_CHECKING:
+    from voiceagent.tracing.spans import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +62,26 @@ def kept(voice: TtsEngine, settings: Settings) -> TtsEngine:
 
 
 def make_llm(settings: Settings) -> LlmEngine:
-    """The language model alone. Raises ConfigError."""
-    models = ModelStore(settings.models_dir)
-    return cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models))
+    """The language model within its guard rails and tracing. Raises ConfigError."""
+    section = settings.llm_section
+    engine = cast(LlmEngine, registry.make("llm", section.with_options(), ModelStore(settings.models_dir)))
+    return equipped(engine, section, settings.guard, tracing_of(settings.tracing))
+
+
+def equipped(engine: LlmEngine, section: EngineSection, guard: GuardSection, tracing: "Tracing | None") -> LlmEngine:
+    """Any language model (`section` is what `[llm]` says of it) behind guard rails, with spans of what lies behind
+    them. Raises ConfigError."""
+
+    def layer(engine: LlmEngine) -> LlmEngine:
+        return guarded(engine if tracing is None else traced(engine, tracing), guard)
+
+    def traced(inner: LlmEngine, tracing: "Tracing") -> LlmEngine:
+        from voiceagent.tracing.llm import Target, TracedLlm  # the package it needs is there if there is tracing
+
+        options = {**section.with_options(), **(engine.address if isinstance(engine, RemoteLlm) else {})}
+        return TracedLlm(inner, tracing, Target.of(section.engine, options), engine)
+
+    return put_around(engine, layer)
 
 
 @asynccontextmanager

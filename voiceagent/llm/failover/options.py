@@ -1,9 +1,10 @@
-"""What `[llm]` of the edge says: the endpoints, how one is chosen, and what happens when one fails."""
+"""Options of the failover engine: the endpoints, how one is chosen, and what happens when one fails."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from voiceagent.llm.failover.limits.buckets import LimitSettings
 from voiceagent.section import Milliseconds, Seconds, Section
 
 Price = Annotated[float, Field(ge=0)]
@@ -54,9 +55,9 @@ class EndpointOptions(BaseModel):
     __str__ = __repr__
 
     @model_validator(mode="after")
-    def _no_edge_in_the_edge(self) -> Self:
-        if self.dialect == "edge":
-            raise ValueError("an endpoint's dialect cannot be the edge itself")
+    def _is_one_endpoint(self) -> Self:
+        if self.dialect in ("failover", "gateway"):
+            raise ValueError("an endpoint's dialect cannot be an engine over many endpoints")
         return self
 
 
@@ -106,8 +107,8 @@ class HedgeSection(Section):
 
 
 class BreakerSection(Section):
-    """An endpoint is let alone after `failures` in a row, or when `share` of the last requests (at least ten) failed; a
-    refused key, a 429, or a first token that did not come in time is enough alone. The pause begins with `open_seconds`
+    """The breaker of an endpoint opens after `failures` in a row, or when `share` of the last requests (at least ten) failed; a
+    refused key, a 429, or a first token that did not come in time is enough alone. The pause without requests begins with `open_seconds`
     and doubles up to `most_seconds`; an endpoint's own Retry-After is obeyed."""
 
     failures: Annotated[int, Field(ge=1)] = 3
@@ -133,11 +134,12 @@ class FailoverSection(Section):
 
 
 class FailoverOptions(Section):
-    """`[llm] engine = "edge"`: everything under it."""
+    """`[llm] engine = "failover"`: everything under it."""
 
     endpoints: Annotated[tuple[EndpointOptions, ...], Field(min_length=1)]
     balance: BalanceSection = BalanceSection()
     failover: FailoverSection = FailoverSection()
+    limits: LimitSettings = LimitSettings()
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -1,11 +1,11 @@
-"""Requests and tokens a minute: what a service allows, the buckets that keep it, and the settings of both."""
+"""Token buckets for requests and tokens a minute: what a service allows, and what of it is left."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from voiceagent.section import Section
 
@@ -20,14 +20,12 @@ TICK = 1e-4
 
 
 class LimitSettings(Section):
-    """`[llm.limits]`: how the limits that the endpoints declare are kept.
+    """`[llm.limits]`: how the limits that the endpoints declare are kept, by each process for itself.
 
-    `redis` is the address of a Redis that all processes share; without it each process has the limits for itself.
     `burst` is the share of a minute's limit that may go at once: what is left of it flows evenly, so that no window of
     a minute ever sees more than the limit; a steady load thus gets 1 - burst of it. `waiting` is how many requests may
     wait for an endpoint. A tenant gets its `weights` share of a crowded endpoint, 1 where none is named."""
 
-    redis: SecretStr | None = None
     burst: Share = 0.2
     waiting: Annotated[int, Field(ge=1)] = 1000
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
@@ -85,6 +83,16 @@ class Bucket(Protocol):
     def correct(self, tokens: int) -> None:
         """So many tokens more (below 0: fewer) were used than taken."""
         ...
+
+
+class BucketSource(Protocol):
+    """Where the buckets of all endpoints are, if not in this process alone."""
+
+    def bucket(self, endpoint: str, limits: Limits) -> Bucket:
+        """The bucket of the endpoint of that name."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Level:
