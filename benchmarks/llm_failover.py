@@ -1,6 +1,6 @@
 """What the failover engine costs and saves: `python -m benchmarks.llm_failover [--quick]`.
 
-Real HTTP servers in processes of their own that delay, die, fall silent and have a heavy tail. Printed: the failover engine's own
+Real HTTP servers in processes of their own that delay, die, fall silent and have a heavy tail. Printed: its own
 time a request beside plain httpx in the same run; what 100 talks notice when one of two endpoints is killed, and when
 it becomes a black hole; and what hedging does to a tail.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmarks.llm_failover_sessions import Heard, ServerProcess, failover_over, engine_at, p, past, servers, through
+from benchmarks.llm_failover_sessions import Heard, ServerProcess, engine_at, failover_over, p, past, servers, through
 from voiceagent.llm.failover.engine import FailoverLlm
 from voiceagent.llm.failover.reports import Outcome
 
@@ -52,7 +52,7 @@ class Finding:
 
 
 async def overhead(rounds: int) -> list[Finding]:
-    """100 in flight all the time at one server: a third by httpx, a third by the engine alone, a third by the failover engine."""
+    """100 in flight all the time at one server: a third by httpx, a third by its dialect alone, a third by failover."""
     async with servers(1) as [server], httpx.AsyncClient(timeout=None, trust_env=False) as client:
         await server.behave(first_token=1.0, spread=0.0)
         async with engine_at(server.base_url) as engine, failover_over([server.base_url], failover=NO_HEDGES) as llm:
@@ -80,7 +80,9 @@ async def overhead(rounds: int) -> list[Finding]:
                 print(f"  {way:6} {beyond} (n={len(found)}); a request costs {1000 * cpu:.2f} ms of a core")
     failover_times, plain = times["failover"], times["httpx"]
     return [
-        Finding(f"own time a request, p{share * 100:.0f}", p(failover_times, share) - p(plain, share), limit, len(plain))
+        Finding(
+            f"own time a request, p{share * 100:.0f}", p(failover_times, share) - p(plain, share), limit, len(plain)
+        )
         for share, limit in ((0.5, 1.0), (0.95, 3.0))
     ]
 

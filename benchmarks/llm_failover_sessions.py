@@ -1,4 +1,4 @@
-"""The servers of the failover engine's benchmark as processes, and the clients that talk through the failover engine or past it."""
+"""Processes of the failover benchmark's servers, and the clients that talk through the failover engine or past it."""
 
 import asyncio
 import json

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 
 from tests.support.redis_server import RedisServer, hanging, redis_server  # noqa: F401
 from voiceagent.errors import ConfigError, EngineError
+from voiceagent.gateway.redis import Presence, connect
+from voiceagent.gateway.shared_limits import RedisBucket, SharedBuckets
 from voiceagent.llm.base import Caller, Completed
 from voiceagent.llm.failover.limits.buckets import Limit, Limits, LimitSettings
 from voiceagent.llm.failover.limits.gates import Gates, LimitedGate
-from voiceagent.gateway.shared_limits import RedisBucket, SharedBuckets
-from voiceagent.gateway.redis import Presence, connect
 
 ANNA = Caller(session="s1", tenant="anna")
 
@@ -29,7 +29,7 @@ async def shared(server: RedisServer) -> AsyncIterator[SharedBuckets]:
         await buckets.close()
 
 
-async def test_two_processes_share_one_limit(redis_server: RedisServer) -> None:
+async def test_two_processes_share_one_limit(redis_server: RedisServer) -> None:  # noqa: F811
     limits = Limits(Limit(60, 0.5), Limit(6000, 0.5))
     async with shared(redis_server) as here, shared(redis_server) as there:
         buckets = [here.bucket("model", limits), there.bucket("model", limits)]
@@ -41,7 +41,7 @@ async def test_two_processes_share_one_limit(redis_server: RedisServer) -> None:
 
 
 async def test_tokens_are_corrected_with_the_next_request_and_overdrawn_by_a_great_one(
-    redis_server: RedisServer,
+    redis_server: RedisServer,  # noqa: F811
 ) -> None:
     limits = Limits(tokens=Limit(6000, 0.5))
     async with shared(redis_server) as buckets:
@@ -54,7 +54,9 @@ async def test_tokens_are_corrected_with_the_next_request_and_overdrawn_by_a_gre
 
 
 async def test_without_redis_each_process_goes_on_alone_and_says_so_once(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("voiceagent.gateway.redis.AWAY_SECONDS", 0.2)
     caplog.set_level(logging.WARNING)
@@ -86,7 +88,7 @@ async def test_a_redis_that_hangs_costs_a_moment_once() -> None:
         await client.aclose()
 
 
-async def test_a_gate_over_redis_lets_in_and_settles(redis_server: RedisServer) -> None:
+async def test_a_gate_over_redis_lets_in_and_settles(redis_server: RedisServer) -> None:  # noqa: F811
     gates = Gates(LimitSettings(burst=0.1), SharedBuckets(redis_server.address))
     there = gates.gate("model", 60, 10_000)
     assert isinstance(there, LimitedGate)

@@ -180,7 +180,9 @@ class _Listener(QueueListener):
             self._tried(None)
 
     def enqueue_sentinel(self) -> None:
-        cast("queue.Queue[logging.LogRecord | None]", self.queue).put(None)  # after the lines that wait, though it be full
+        cast("queue.Queue[logging.LogRecord | None]", self.queue).put(
+            None
+        )  # after the lines that wait, though it be full
 
 
 class _LoggerHandler(logging.Handler):

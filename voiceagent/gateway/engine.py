@@ -36,8 +36,8 @@ _HIDDEN = re.compile(r"\[(?:CARD|ID|SSN|PHONE|EMAIL|TEXT)_\d")
 
 
 class SharedLimitSettings(LimitSettings):
-    """`[llm.limits]` of the gateway. `redis` is the address of a Redis that all processes share; without it each process
-    has the limits for itself."""
+    """`[llm.limits]` of the gateway. `redis` is the address of a Redis that all processes share; without it each
+    process has the limits for itself."""
 
     redis: SecretStr | None = None
 

@@ -121,8 +121,8 @@ class Unmasker:
 
 
 class Vaults:
-    """The vaults of the sessions in progress, by tenant and session. One that was silent for long is forgotten, and beyond
-    `sessions` the one that was silent for longest."""
+    """The vaults of the sessions in progress, by tenant and session. One that was silent for long is forgotten, and
+    beyond `sessions` the one that was silent for longest."""
 
     def __init__(self, sessions: int = SESSIONS) -> None:
         self._most = sessions

@@ -1,13 +1,12 @@
 """Personal data in text: card numbers, identity numbers, telephone numbers, e-mail addresses. Written, and as far as
 they are spelled out digit by digit, spoken.
 
-Where numbers stand is found by their shape here; whether they are what they look like, `stdnum` and `phonenumbers` know.
+Numbers are found by their shape; `stdnum` and `phonenumbers` know whether they are what they look like.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from typing import Literal
 
 import phonenumbers
@@ -143,8 +142,8 @@ def is_spoken_phone(digits: str) -> bool:
 
 
 def spoken_digits(text: str) -> Iterator[tuple[int, int, str]]:
-    """Start, end and the digits of each run of digits that were spelled out ("four one double one", "一三八零零"): words
-    or figures one by one, or Chinese numerals among figures. A best effort: what a recognizer leaves in words."""
+    """Start, end and the digits of each run that was spelled out ("four one double one", "一三八零零"): words or
+    figures one by one, or Chinese numerals among figures. A best effort: what a recognizer leaves in words."""
     for match in _ENGLISH_RUN.finditer(text):
         yield from _run(match)
     for match in _CHINESE_RUN.finditer(text):

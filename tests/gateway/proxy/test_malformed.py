@@ -14,11 +14,11 @@ from tests.support.llm.proxy import Proxied, proxied
 from tests.support.llm.server import Reply
 from voiceagent.errors import Refused
 from voiceagent.gateway.proxy import app as proxy_module
-from voiceagent.server import llm_proxy
-from voiceagent.gateway.proxy.response import DONE, Chunks, Whole
 from voiceagent.gateway.proxy.app import MOST_BODY
 from voiceagent.gateway.proxy.request import MODEL, Asked, caller_of, parse
+from voiceagent.gateway.proxy.response import DONE, Chunks, Whole
 from voiceagent.llm.base import Caller, Completed, TextDelta, Thinking, ToolCall
+from voiceagent.server import llm_proxy
 
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}

@@ -22,8 +22,8 @@ from voiceagent.llm.failover.breaker import State
 from voiceagent.llm.failover.endpoint import Endpoint
 from voiceagent.llm.failover.engine import FailoverLlm
 from voiceagent.llm.failover.options import FailoverOptions
-from voiceagent.llm.failover.reports import Outcome
 from voiceagent.llm.failover.pool import Pool
+from voiceagent.llm.failover.reports import Outcome
 from voiceagent.llm.failover.request import FailoverRequest
 from voiceagent.models.store import ModelStore
 
@@ -135,7 +135,11 @@ async def test_an_answer_that_breaks_off_goes_on_elsewhere(broken: Reply) -> Non
 
 
 async def test_chinese_goes_on_elsewhere() -> None:
-    async with failover_over([Reply("法国的首都是巴黎。", reset_after=7)], ["国的首都是巴黎。"], own=SPARE) as (engine, _, _):
+    async with failover_over([Reply("法国的首都是巴黎。", reset_after=7)], ["国的首都是巴黎。"], own=SPARE) as (
+        engine,
+        _,
+        _,
+    ):
         assert (await answer(engine))[0] == "法国的首都是巴黎。"
 
 
@@ -265,7 +269,9 @@ async def test_an_endpoint_that_comes_back_is_found_by_a_check() -> None:
     server = Server(Behaviour(broken=1.0))
     async with ScriptedLlm(["Hello."]) as other:
         options = {"check_seconds": 0.1, "breaker": {"failures": 1, "open_seconds": 0.1}}
-        engine = failover_of([f"http://127.0.0.1:{await server.start()}/v1", other.base_url], own=SPARE, failover=options)
+        engine = failover_of(
+            [f"http://127.0.0.1:{await server.start()}/v1", other.base_url], own=SPARE, failover=options
+        )
         outcomes: list[Outcome] = []
         engine.subscribe(outcomes.append)
         await engine.open()

@@ -32,8 +32,8 @@ class Budget(Section):
 
 
 class BudgetSettings(Section):
-    """`[llm.budgets]`. `path` is the SQLite file the ledger is kept in ("" keeps it in memory only), `redis` the address
-    of a Redis that all processes share, which is used instead.
+    """`[llm.budgets]`. `path` is the SQLite file of the ledger ("" keeps it in memory only), `redis` the address of a
+    Redis that all processes share, which is used instead.
 
     `all` holds for all tenants together, `tenant` for each one, `tenants` for those named, instead of it. `warn`,
     `degrade` and `refuse` are shares of a budget: from the first on there is a warning once a period, from the second

@@ -1,4 +1,4 @@
-"""Budget layer: from one share of a budget on it warns, from the next a cheaper model answers, then a sentence is said."""
+"""Budget layer: from one share of a budget on it warns, then a cheaper model answers, then a sentence is said."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -9,8 +9,8 @@ from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import (
     NANOS,
     BudgetAlert,
-    Level,
     BudgetSettings,
+    Level,
     PeriodClock,
     Price,
     Standing,

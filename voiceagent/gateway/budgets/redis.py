@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import PeriodClock
 from voiceagent.gateway.budgets.ledger import Account, Books, Kind, Reservation, budgets, entries
-from voiceagent.llm.base import Caller
 from voiceagent.gateway.redis import Presence, Script, connect
+from voiceagent.llm.base import Caller
 
 logger = logging.getLogger(__name__)
 

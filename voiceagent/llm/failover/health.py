@@ -1,4 +1,4 @@
-"""Health of an endpoint: times to the first token and failures, over a moving window; and the hedges that go by them."""
+"""Health of an endpoint: times to the first token and failures, over a moving window; and hedges, which go by them."""
 
 import math
 from bisect import bisect_left, insort

@@ -107,9 +107,9 @@ class HedgeSection(Section):
 
 
 class BreakerSection(Section):
-    """The breaker of an endpoint opens after `failures` in a row, or when `share` of the last requests (at least ten) failed; a
-    refused key, a 429, or a first token that did not come in time is enough alone. The pause without requests begins with `open_seconds`
-    and doubles up to `most_seconds`; an endpoint's own Retry-After is obeyed."""
+    """The breaker of an endpoint opens after `failures` in a row, or when `share` of the last requests (at least ten)
+    failed; a refused key, a 429, or a first token that did not come in time is enough alone. The pause without requests
+    begins with `open_seconds` and doubles up to `most_seconds`; an endpoint's own Retry-After is obeyed."""
 
     failures: Annotated[int, Field(ge=1)] = 3
     share: Share = 0.5

@@ -8,8 +8,8 @@ from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest
 from voiceagent.llm.failover.attempt import HANG_UP_SECONDS, Attempt, AttemptOptions
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.reports import Observer
 from voiceagent.llm.failover.pool import Pool
+from voiceagent.llm.failover.reports import Observer
 
 SHORT_QUEUE_SECONDS = 0.05
 """How long to wait for an endpoint's rate limit while there is another endpoint to ask."""

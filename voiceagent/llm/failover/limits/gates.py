@@ -1,4 +1,4 @@
-"""Gates before endpoints: a request that comes too early waits for its turn, instead of being refused by the service."""
+"""Gates before endpoints: a request that comes too early waits for its turn instead of being refused."""
 
 import asyncio
 from contextlib import suppress
