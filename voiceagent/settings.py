@@ -1,7 +1,6 @@
 """All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -28,20 +27,24 @@ from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError
 from voiceagent.guard.options import GuardSection
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import Milliseconds, Seconds, Section
+from voiceagent.section import Seconds, Section
+from voiceagent.session.settings import (
+    DeadlineSection,
+    DurationSection,
+    FillerSection,
+    PlayoutSection,
+    PromptSection,
+    SessionSettings,
+    SilenceSection,
+)
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.tracing.options import TracingSection
-from voiceagent.turn.options import BargeInSettings
+from voiceagent.turn.options import BargeInSettings, TurnSection
 
 INSTRUCTIONS = (
     "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
     "without lists, markup or emoji, in the language of the user."
 )
-
-FILLERS: Mapping[str, tuple[str, ...]] = {
-    "en": ("Let me see…", "One moment…", "Let me think…"),
-    "zh": ("我想想…", "稍等一下…", "让我看看…"),
-}
 
 
 class EngineSection(BaseModel):
@@ -60,15 +63,28 @@ class EngineSection(BaseModel):
         return {"engine": self.engine, **(self.model_extra or {})}
 
 
+class TtsSection(EngineSection):
+    """`normalise`: figures, amounts and the like are put into words before the voice is given them. Off, the voice
+    reads them in its own way."""
+
+    normalise: bool = True
+
+
 class ServerSection(Section):
-    """`drain_seconds`: how long talks may go on after SIGTERM."""
+    """Where the server listens."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; `0.0.0.0` or `::` for all of this machine's."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """The port; 0 takes a free one."""
     tls_cert: Path | None = None
+    """PEM file of the certificate. With it and `tls_key` the port speaks TLS (`https://`, `wss://`)."""
     tls_key: Path | None = None
+    """PEM file of the certificate's key."""
     drain_seconds: Seconds = 30.0
+    """How long sessions may go on after SIGTERM, while new ones are refused."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """Neither audio nor secrets are logged at any level."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
@@ -78,78 +94,32 @@ class ServerSection(Section):
 
 
 class AgentSection(Section):
-    """Who is talking. `apology` is said when an engine fails."""
+    """Who is talking."""
 
     instructions: str = INSTRUCTIONS
+    """The system prompt, unless the client sends its own."""
     voice: str | None = None
+    """The voice, by a name that the TTS engine knows; the engine's own without one."""
     language: str | None = None
+    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
     apology: str = "Sorry, something went wrong. Please try again."
+    """Said when an engine fails; rendered when the server starts."""
 
 
-class TurnSection(Section):
-    """Turn-taking. `silence_ms` 0 lets the endpointer choose; `model` helps it (65 ms of a core at every pause);
-    `speculations` is how many replies a turn may be prepared ahead and thrown away."""
-
-    silence_ms: Milliseconds = 0
-    prefix_ms: Milliseconds = 300
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    model: Literal["", "smart-turn-v3.2"] = ""
-    speculations: Annotated[int, Field(ge=0)] = 3
-    max_turn_seconds: Seconds = 60.0
-
-
-class SilenceSection(Section):
-    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in
-    a row; the next time `goodbye`, and ends the talk."""
-
-    prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
-    prompts: Annotated[int, Field(ge=0)] = 2
-    prompt: str = "Are you still there?"
-    goodbye: str = "I will hang up now. Goodbye."
-
-
-class FillerSection(Section):
-    """What is said when the answer is slow: after `after_ms` without the model's first word (0: never), and while a
-    slow tool runs. `phrases` by language; those of one language are said in turn, never one twice in a row."""
-
-    after_ms: Milliseconds = 0
-    phrases: Mapping[str, tuple[str, ...]] = FILLERS
-
-
-class PlayoutSection(Section):
-    """`lead_ms`: how much audio the client is given ahead of what it plays. `held_back_ms`: how late a client that does
-    not report its position is thought to play (its own buffer and its loudspeaker's), for what was heard of a reply.
-    `speech_cache_mb`: how much speech is kept to be played again at once (0: none)."""
-
-    lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
-    frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
-    held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
-    speech_cache_mb: Annotated[int, Field(ge=0)] = 64
-
-
-class MemorySection(Section):
-    """`path` is the SQLite file of users' memories ("" keeps none). A prompt holds the last `turns` turns as far as
-    `tokens` allow."""
+class MemorySection(PromptSection):
+    """What is remembered of users."""
 
     path: str = ""
-    turns: Annotated[int, Field(ge=1)] = 20
-    tokens: Annotated[int, Field(ge=64)] = 3000
-
-
-class DeadlineSection(Section):
-    """How long each engine may be silent before the turn fails."""
-
-    asr_seconds: Seconds = 10.0
-    llm_first_token_seconds: Seconds = 10.0
-    llm_next_token_seconds: Seconds = 10.0
-    tts_seconds: Seconds = 10.0
+    """SQLite file of the users' memories; empty keeps none."""
 
 
 class ApiKey(Section):
-    """`name` stands for the key in logs, limits and memory, where a slash parts it from the user's."""
+    """A key that clients may connect with."""
 
     name: Annotated[str, Field(pattern="^[^/]+$")]
+    """Stands for the key in logs, limits and memory, where a slash parts it from the user's id. Holds no slash."""
     key: SecretStr
+    """The key itself: printable ASCII without spaces."""
 
     @field_validator("key")
     @classmethod
@@ -160,16 +130,19 @@ class ApiKey(Section):
         return value
 
 
-class LimitSection(Section):
-    """Who may connect and how much. Without `api_keys` everyone may; `allowed_origins` empty allows every web page."""
+class LimitSection(DurationSection):
+    """Who may connect, and how much."""
 
     api_keys: tuple[ApiKey, ...] = ()
+    """The keys that open the server. Without any everybody may connect."""
     allowed_origins: tuple[str, ...] = ()
+    """The origins of web pages that may connect; empty allows every page."""
     sessions: Annotated[int, Field(ge=1)] = 500
+    """Sessions at once; more are refused with HTTP 503 and `Retry-After`."""
     sessions_per_key: Annotated[int, Field(ge=1)] = 500
+    """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
     message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
-    idle_seconds: Seconds = 600.0
-    session_seconds: Seconds = 3600.0
+    """The largest WebSocket message."""
 
 
 class Settings(BaseSettings):
@@ -202,10 +175,11 @@ class Settings(BaseSettings):
     guard: GuardSection = GuardSection()
     tracing: TracingSection = TracingSection()
     models_dir: Path | None = None
+    """Where model files are kept; the user's cache folder without one."""
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None
-    tts: EngineSection = EngineSection(engine="hibari")
+    tts: TtsSection = TtsSection(engine="hibari")
 
     @classmethod
     def settings_customise_sources(
@@ -217,6 +191,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def session(self) -> SessionSettings:
+        """What a session takes from them."""
+        return SessionSettings(
+            turn=self.turn,
+            barge_in=self.interrupt,
+            silence=self.silence,
+            filler=self.filler,
+            playout=self.playout,
+            deadlines=self.deadlines,
+            prompt=self.memory,
+            duration=self.limits,
+            language=self.agent.language,
+        )
 
     @property
     def llm_section(self) -> EngineSection:

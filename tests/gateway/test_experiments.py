@@ -121,7 +121,7 @@ async def test_an_interruption_takes_the_arm_of_the_last_request() -> None:
     await trial.close()
 
 
-async def test_over_a_real_edge() -> None:
+async def test_experiment_over_the_failover_engine() -> None:
     routes = Router([RouteOptions(name="easy")], {}, ("a", "b"))
     trial = experiments()
     async with failover_over(["A."], ["B."], own={"b": {"price_out": 1_000_000.0}}) as (engine, servers, _):

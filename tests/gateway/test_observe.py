@@ -26,7 +26,7 @@ from voiceagent.llm.layers import layers
 from voiceagent.server.metrics import Metrics, Observable
 from voiceagent.settings import ApiKey, LimitSection, Settings
 
-ALERTS = Path(__file__).parents[2] / "docs" / "alerts.yml"
+ALERTS = Path(__file__).parents[2] / "docs" / "guides" / "operator" / "alerts.yml"
 
 
 class Series:

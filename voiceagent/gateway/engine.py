@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from prometheus_client.metrics_core import Metric
 from pydantic import Field, JsonValue, SecretStr
 
+from voiceagent import extras
 from voiceagent.gateway.audit import AuditedLlm, AuditSettings
 from voiceagent.gateway.budgets.accounts import BudgetSettings, PeriodClock, Price
 from voiceagent.gateway.budgets.engine import BudgetedLlm, ledger_of
@@ -36,15 +37,16 @@ _HIDDEN = re.compile(r"\[(?:CARD|ID|SSN|PHONE|EMAIL|TEXT)_\d")
 
 
 class SharedLimitSettings(LimitSettings):
-    """`[llm.limits]` of the gateway. `redis` is the address of a Redis that all processes share; without it each
-    process has the limits for itself."""
+    """How the rate limits that endpoints declare are kept."""
 
     redis: SecretStr | None = None
+    """Address of a Redis that all processes share; without it each process has the limits for itself."""
 
     def buckets(self) -> BucketSource | None:
         """None where each process has its own. Raises ConfigError for an address that is none."""
         if self.redis is None:
             return None
+        extras.need("redis", "[llm.limits] redis")
         from voiceagent.gateway.shared_limits import SharedBuckets  # only who configures it needs the package
 
         return SharedBuckets(self.redis)
@@ -54,6 +56,7 @@ class BudgetSection(BudgetSettings):
     """With `cheaper`: the endpoints and groups that answer from the share `degrade` on; none: the step is left out."""
 
     cheaper: Names = ()
+    """Endpoints and groups that answer from `degrade` on."""
 
     @property
     def is_used(self) -> bool:
@@ -65,13 +68,21 @@ class GatewayOptions(FailoverOptions):
     """`[llm] engine = "gateway"`: everything under it, the layers included. A layer without settings is not there."""
 
     groups: Groups = Field(default_factory=dict)
+    """Endpoints by the name of a group, for routes."""
     routes: tuple[RouteOptions, ...] = ()
+    """Rules that send a request to some of the endpoints."""
     experiments: tuple[ExperimentOptions, ...] = ()
+    """Splits of the requests by user."""
     experiments_path: str = ""
+    """SQLite file of what experiments have shown; empty: nothing outlives the process."""
     limits: SharedLimitSettings = SharedLimitSettings()
+    """How rate limits are kept."""
     budgets: BudgetSection = BudgetSection()
+    """Budgets."""
     cache: CacheSection | None = None
+    """Kept answers; none without this table."""
     audit: AuditSettings = AuditSettings()
+    """The audit log."""
 
 
 class GatewayLlm:

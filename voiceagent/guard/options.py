@@ -20,25 +20,29 @@ BOTH: Sides = ("in", "out")
 
 
 class EndpointModeration(Section):
-    """`[guard.endpoint]`: an OpenAI-compatible `/moderations` under `base_url`, for the `sides` named, which may take
-    `seconds` for its verdict."""
+    """An OpenAI-compatible `/moderations`."""
 
     base_url: WebAddress
+    """Its address."""
     api_key: SecretStr | None = None
+    """Its key."""
     model: str | None = None
+    """The model to ask for."""
     sides: Sides = BOTH
+    """What it sees: what the user says, what the model answers, or both."""
     seconds: Seconds = 1.0
+    """How long a verdict may take."""
 
 
 class ModeratorOptions(BaseModel):
-    """`[[guard.moderators]]`: a moderator of your own. `moderator` is its name in the entry point group
-    `voiceagent.guard`, or `package.module:Class`; it judges the `sides` named. Every other key is an option of its
-    own."""
+    """A moderator of your own. Every other key is an option of its own."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     moderator: Annotated[str, Field(min_length=1)]
+    """Its name in the entry point group `voiceagent.guard`, or `package.module:Class`."""
     sides: Sides = BOTH
+    """What it sees: what the user says, what the model answers, or both."""
 
     @property
     def own_options(self) -> dict[str, object]:
@@ -52,21 +56,25 @@ class ModeratorOptions(BaseModel):
 
 
 class GuardSection(Section):
-    """`[guard]`: guard rails around the language model, whichever engine it is.
-
-    `mask` hides personal data from the model, which is told of it by `note` ("": not told). `words` and `patterns`
-    (regular expressions) are blocked on `sides`, and so is what `endpoint` or one of `moderators` objects to;
-    `sentences`, by language, are said instead. Where a moderator gives no verdict the text passes if `open_when_away`,
-    else it is blocked."""
+    """Guard rails around the language model, whichever engine it is."""
 
     mask: bool = False
+    """Hide personal data from the model."""
     note: str = NOTE
+    """Tells the model what the placeholders are; empty: nothing."""
     words: tuple[str, ...] = ()
+    """Blocked words, in any case."""
     patterns: tuple[str, ...] = ()
+    """Blocked regular expressions."""
     sides: Sides = BOTH
+    """What words and patterns are looked for in: what the user says, what the model answers, or both."""
     endpoint: EndpointModeration | None = None
+    """A moderation service."""
     moderators: tuple[ModeratorOptions, ...] = ()
+    """Moderators of your own."""
     open_when_away: bool = True
+    """Where a moderator gives no verdict the text passes, or else is blocked."""
     sentences: Annotated[dict[str, str], Field(min_length=1)] = Field(
         default_factory=lambda: {"en": ENGLISH, "zh": CHINESE}
     )
+    """Said instead of what is blocked, by language."""

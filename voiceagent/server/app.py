@@ -37,8 +37,11 @@ from voiceagent.session.events import Event
 from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
-from voiceagent.settings import Settings
+from voiceagent.settings import INSTRUCTIONS, Settings
 from voiceagent.tracing.options import tracing_in
+from voiceagent.tts.checked import KnowsVoices
+from voiceagent.tts.languages import only_in
+from voiceagent.tts.wrapper import innermost
 
 log = logging.getLogger(__name__)
 
@@ -247,8 +250,10 @@ class VoiceServer:
 
     def defaults(self) -> SessionOptions:
         agent = self.settings.agent
+        voice = innermost(self._engines.tts)
+        spoken = voice.languages if isinstance(voice, KnowsVoices) and agent.instructions == INSTRUCTIONS else ()
         return SessionOptions(
-            instructions=agent.instructions,
+            instructions=only_in(agent.instructions, spoken),
             voice=agent.voice,
             language=agent.language,
             servers=() if self.settings.tools.client_mcp else None,

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from voiceagent import engines as registry
+from voiceagent import extras
 from voiceagent.asr.base import AsrEngine
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
@@ -25,15 +27,19 @@ from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
 from voiceagent.settings import EngineSection, Settings
 from voiceagent.tools.build import make_toolbox
+from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tracing.options import tracing_of
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
-from voiceagent.turn.smart_turn import SmartTurn
+from voiceagent.tts.checked import CheckedTts
+from voiceagent.tts.normalised import NormalisedTts
+from voiceagent.tts.retried import RetriedTts
 from voiceagent.vad.base import VadEngine
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # their packages are optional
     from voiceagent.tracing.spans import Tracing
+    from voiceagent.turn.smart_turn import SmartTurn
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +57,18 @@ def make_engines(settings: Settings) -> Engines:
         vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
         asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
         llm=make_llm(settings),
-        tts=kept(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
+        tts=make_voice(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
     )
 
 
-def kept(voice: TtsEngine, settings: Settings) -> TtsEngine:
-    """The voice with a memory of what it said, unless that is not wanted."""
-    megabytes = settings.playout.speech_cache_mb
-    return CachedTts(voice, megabytes) if megabytes else voice
+def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
+    """The engine with what every voice has: it is checked at the start, asked once more where it fails, remembers what
+    it said, and is given words for figures."""
+    voice: TtsEngine = CheckedTts(engine, voice=settings.agent.voice, language=settings.agent.language)
+    voice = RetriedTts(voice, settings.deadlines.tts_seconds / 2)
+    if megabytes := settings.playout.speech_cache_mb:
+        voice = CachedTts(voice, megabytes)
+    return NormalisedTts(voice) if settings.tts.normalise else voice
 
 
 def make_llm(settings: Settings) -> LlmEngine:
@@ -102,7 +112,10 @@ async def open_shared(
             await memory.open()
         model: SmartTurn | None = None
         if settings.turn.model:
-            model = SmartTurn(ModelStore(settings.models_dir))
+            extras.need("onnxruntime", "[turn] model")
+            from voiceagent.turn import smart_turn
+
+            model = smart_turn.SmartTurn(ModelStore(settings.models_dir))
             stack.push_async_callback(model.close)
             await model.open()
         if toolbox is None:
@@ -115,7 +128,8 @@ async def open_shared(
             await fillers.prepare(
                 SpeakingStyle(fillers.language(settings.agent.language), CLIENT_RATE, settings.agent.voice)
             )
-        yield SessionResources(engines, settings, apology, model, toolbox, fillers), memory
+        tool_server = partial(ClientMcp, settings.tools)
+        yield SessionResources(engines, settings.session, apology, model, toolbox, fillers, tool_server), memory
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:

@@ -11,14 +11,12 @@ if TYPE_CHECKING:
 
 
 class TracingSection(Section):
-    """`[tracing]`: OpenTelemetry spans of every turn, where `opentelemetry-api` is installed and the process has said
-    where spans go.
-
-    `spans` false makes none. `content` adds what the language model is asked and answers, as the model sees it: masked
-    where `[guard] mask` is set."""
+    """OpenTelemetry spans of every turn."""
 
     spans: bool = True
+    """Make them, where `opentelemetry-api` is installed and the process has said where spans go."""
     content: bool = False
+    """Add what the language model is asked and answers, as it sees it: masked where `[guard] mask` is set."""
 
 
 @runtime_checkable

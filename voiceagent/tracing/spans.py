@@ -19,7 +19,7 @@ from voiceagent.llm.base import Caller
 from voiceagent.session.commands import Command
 from voiceagent.session.conversation import AnyItem
 from voiceagent.session.events import AudioCommitted, Event, IdleTimeoutTriggered, TurnTimed
-from voiceagent.session.timeline import Timeline
+from voiceagent.session.timeline import MARKS
 
 Attributes = Mapping[str, str | bool | int | float | Sequence[str]]
 
@@ -94,9 +94,8 @@ class SessionTrace:
     """The traces of one session, an observer of it: one trace for each turn of the user that was answered.
 
     The root is `turn`, from the beginning of the user's voice to the end of what was heard of the answer. Its children
-    are the stages `vad` (the voice), `endpointing` (until the turn was taken to be over), `asr` (until its words were
-    known), the requests to the language model, `tts` (from the first clause to its first sound), `playout`. Stages may
-    overlap: an answer is often prepared before the turn is over."""
+    are the stations of the timeline (`vad`, `endpointing`, `asr`, `tts`, `playout`) and, in the place of its `llm`, the
+    requests to the language model. They may overlap: an answer is often prepared before the turn is over."""
 
     def __init__(self, tracing: Tracing, session_id: str, channel: str, tenant: str) -> None:
         self._tracing = tracing
@@ -161,9 +160,10 @@ class SessionTrace:
 
     def _turn_over(self, event: TurnTimed, number: int) -> None:
         timeline = event.timeline
-        reached = stations(timeline)
+        reached = [at for mark in MARKS if (at := getattr(timeline, mark)) is not None]
         if not reached:
             return
+        requests = [span for span in self._pending if span.caller.turn == number]
         tracer, clock = self._tracing.tracer, self._clock
         attributes: dict[str, str | bool | int] = {
             "gen_ai.conversation.id": self._id,
@@ -179,35 +179,18 @@ class SessionTrace:
             attributes["voiceagent.response_ms"] = response_ms
         root = tracer.start_span("turn", Context(), attributes=attributes, start_time=clock(min(reached)))
         context = set_span_in_context(root, Context())
-        for name, start, end in stages(timeline):
-            tracer.start_span(name, context, start_time=clock(start)).end(clock(end))
-        for span in [span for span in self._pending if span.caller.turn == number]:
-            self._pending.remove(span)
-            span.export(tracer, clock, context)
-        root.end(clock(max(reached)))
+        over = max(reached)
+        for station in timeline.stations():
+            if station.name == "llm" and requests:
+                continue
+            span = tracer.start_span(station.name, context, start_time=clock(station.start))
+            if station.first is not None:
+                span.add_event("first", timestamp=clock(station.first))
+            span.end(clock(over if station.end is None else station.end))
+        for request in requests:
+            self._pending.remove(request)
+            request.export(tracer, clock, context)
+        root.end(clock(over))
         self._over[number] = context
         if len(self._over) > TURNS_OPEN:
             self._over.popitem(last=False)
-
-
-def stations(timeline: Timeline) -> list[float]:
-    """The times of all stations that were reached."""
-    at = (
-        timeline.onset, timeline.speech_end, timeline.paused, timeline.transcribed, timeline.prepared,
-        timeline.committed, timeline.first_token, timeline.first_clause, timeline.first_speech, timeline.first_audio,
-        timeline.sent, timeline.heard, timeline.interrupted,
-    )  # fmt: skip
-    return [station for station in at if station is not None]
-
-
-def stages(timeline: Timeline) -> list[tuple[str, float, float]]:
-    """Name, start and end of each stage that was gone through, beside the language model's."""
-    played = timeline.interrupted or timeline.heard or timeline.sent
-    ends = (
-        ("vad", timeline.onset, timeline.speech_end),
-        ("endpointing", timeline.speech_end, timeline.committed),
-        ("asr", timeline.speech_end, timeline.transcribed),
-        ("tts", timeline.first_clause, timeline.first_speech),
-        ("playout", timeline.first_audio, played),
-    )
-    return [(name, start, max(start, end)) for name, start, end in ends if start is not None and end is not None]

@@ -9,12 +9,14 @@ from voiceagent.audio.pcm import Pcm
 
 @dataclass(frozen=True, slots=True)
 class TtsRequest:
-    """One clause to speak. `voice` and `language` None mean the engine's own; `speed` 1.0 is the natural pace."""
+    """One clause to speak. `voice` and `language` None mean the engine's own; `speed` 1.0 is the natural pace. `before`
+    is what was said just before it, which helps to read it right."""
 
     text: str
     voice: str | None = None
     language: str | None = None
     speed: float = 1.0
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class TtsAudio:
 
     pcm: Pcm
     words: tuple[WordTiming, ...] = ()
+
+
+ABOUT_THE_TEXT = frozenset(["bad_request", "bad_response"])
+"""Codes of failures after which another text may well be spoken: what the voice cannot say is in this one."""
 
 
 class TtsEngine(Protocol):

@@ -15,6 +15,7 @@ from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.pcm_stream import PcmStream
 from voiceagent.tts.scripts import has_speech
 from voiceagent.tts.trim import Trimmer, pause_after
+from voiceagent.tts.voices import FOREIGN
 
 OPENAI_URL = "https://api.openai.com/v1"
 _MOST_CONNECTIONS = 1_000
@@ -30,22 +31,30 @@ def _api_key() -> SecretStr:
 
 
 class OpenAITtsOptions(BaseModel):
-    """`base_url` is OPENAI_BASE_URL unless given; `api_key` is VOICEAGENT_TTS_API_KEY or OPENAI_API_KEY; both are read
-    when the engine is made. `sample_rate` is the server's, in Hz (OpenAI's 24,000). `extra_body` adds to the request or
-    overrides it, with `instructions` for example. `read_seconds` is a backstop behind the session's own deadlines."""
+    """Any `/v1/audio/speech` endpoint, streamed. Address and key are read when the engine is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     base_url: WebAddress = Field(default_factory=_base_url)
+    """The endpoint; `OPENAI_BASE_URL` without one."""
     api_key: KeySecret = Field(default_factory=_api_key)
+    """The key; `VOICEAGENT_TTS_API_KEY` or `OPENAI_API_KEY` without one."""
     model: str = "gpt-4o-mini-tts"
+    """The model to ask for."""
     voice: str = "alloy"
+    """The voice to ask for."""
     sample_rate: Annotated[int, Field(ge=8000, le=48_000)] = 24_000
+    """The server's, in Hz."""
     extra_headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
+    """Sent with each request; taken for secrets."""
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    """Added to the request, or over it: `instructions` for example."""
     connect_seconds: Seconds = 5.0
+    """For the connection."""
     read_seconds: Seconds = 30.0
+    """A backstop behind the session's own deadlines."""
     keepalive_seconds: Seconds = 60.0
+    """How long an idle connection is kept."""
 
 
 class OpenAITts:
@@ -61,11 +70,25 @@ class OpenAITts:
     def sample_rate(self) -> int:
         return self._options.sample_rate
 
+    languages: tuple[str, ...] = ()
+
+    @property
+    def voices(self) -> frozenset[str]:
+        """OpenAI's own; those of other servers are not known."""
+        return FOREIGN if self._is_openai else frozenset()
+
+    def has_voice(self, voice: str) -> bool:
+        return not self.voices or voice in self.voices or voice.startswith("voice_")  # a voice of the customer's
+
+    @property
+    def _is_openai(self) -> bool:
+        return httpx.URL(self._options.base_url).host == httpx.URL(OPENAI_URL).host
+
     async def open(self) -> None:
         """Connects to nobody yet. Raises ConfigError when OpenAI itself is to be asked without a key."""
         options = self._options
         key = options.api_key.get_secret_value()
-        if not key and httpx.URL(options.base_url).host == httpx.URL(OPENAI_URL).host:
+        if not key and self._is_openai:
             raise ConfigError("[tts] api_key is missing: set it or OPENAI_API_KEY, or base_url to a server of your own")
         headers = {name: value.get_secret_value() for name, value in options.extra_headers.items()}
         self._client = httpx.AsyncClient(

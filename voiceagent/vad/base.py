@@ -1,4 +1,4 @@
-"""What every voice activity detector offers: for each short window of audio, how likely it holds speech."""
+"""Voice activity detection, the interface: for each short window of audio, how likely it holds speech."""
 
 from typing import Protocol
 
@@ -9,19 +9,19 @@ WINDOW = 512
 
 
 class VadStream(Protocol):
-    """The detector's state for one conversation."""
+    """The detector's state for one session."""
 
     async def push(self, pcm: Pcm) -> list[float]:
         """Take any number of 16 kHz samples; return one speech probability for each window they complete, in order."""
         ...
 
     def reset(self) -> None:
-        """Forget what was heard, as at the start of a talk."""
+        """Forget what was heard, as at the start of a session."""
         ...
 
 
 class VadEngine(Protocol):
-    """One loaded model a process, shared by all conversations."""
+    """One loaded model a process, shared by all sessions."""
 
     async def open(self) -> None:
         """Load and warm up. Raises ConfigError when a model file is missing, naming the command that fetches it."""

@@ -7,13 +7,19 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-import jwt
-from jwt.types import Options
 from pydantic import SecretStr
 from starlette.requests import HTTPConnection
+
+from voiceagent import extras
+
+if TYPE_CHECKING:
+    import jwt
+    from jwt.types import Options
+else:
+    jwt = extras.optional("jwt", "[telephone.vonage] signature_secret")
 
 # Who calls: Vonage's signed tokens, and Genesys' HTTP message signatures.
 
@@ -33,7 +39,7 @@ COVERED = frozenset(
 )
 """What a signature of Genesys' must cover."""
 NONCE_CHARS = 22
-CHECKED: Options = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
+CHECKED: "Options" = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
 """Of a token. We look at the time ourselves: clocks differ."""
 
 _NAMES = r'"[^"\\]{1,100}"(?: "[^"\\]{1,100}"){0,20}'

@@ -58,18 +58,22 @@ _MOST_MESSAGE = 1 << 20
 
 
 class EdgeTtsOptions(BaseModel):
-    """`voice`, if set, speaks every language; else `voices` (over the built-in table) names one by language, which is
-    `language` or what the text is written in. `proxy` is an http:// or socks5:// address; without it the environment's
-    holds. `base_url` is for relays of the service."""
+    """Microsoft's online voices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     voice: str | None = None
+    """Speaks every language, if set."""
     language: str | None = None
+    """Chooses the voice; else what the text is written in does."""
     voices: dict[str, str] = Field(default_factory=dict)
+    """Voices by language, over the built-in table."""
     proxy: str | None = None
+    """An http:// or socks5:// address; the environment's without one."""
     base_url: str = f"wss://{BASE_URL}/edge/v1"
+    """For relays of the service."""
     connect_seconds: Seconds = 5.0
+    """For the connection."""
 
 
 class EdgeTts:
@@ -81,6 +85,20 @@ class EdgeTts:
     def __init__(self, options: EdgeTtsOptions, models: ModelStore) -> None:
         self._options = options
         self._voices = {**VOICES, **options.voices}
+
+    voices: tuple[str, ...] = ()
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Those of its table, or of the one voice that is set; a multilingual voice speaks any."""
+        voice = self._options.voice
+        if voice is not None:
+            return frozenset() if "Multilingual" in voice else frozenset([voice.split("-")[0]])
+        return frozenset(name.split("-")[0].lower() for name in self._voices)
+
+    def has_voice(self, voice: str) -> bool:
+        """By its form; which of them there are only the service knows."""
+        return requested(voice) is None or edge_wire.is_voice(voice)
 
     async def open(self) -> None:
         """Checks the configuration; connects to nobody yet."""

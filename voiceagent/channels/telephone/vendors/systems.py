@@ -2,15 +2,21 @@
 
 import secrets
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-import jwt
 from pydantic import JsonValue, SecretStr
 
+from voiceagent import extras
 from voiceagent.channels.base import CallController, ControlError, HangUp, SendDigits, Transfer
 from voiceagent.channels.telephone.consoles import AsteriskManagerControl, FreeSwitchControl, channel_of, dialable
 from voiceagent.channels.telephone.control import CurrentCall, Operation, Rest, id_of
 from voiceagent.channels.telephone.settings import AsteriskSection, FreeSwitchSection, VonageSection
+
+if TYPE_CHECKING:
+    import jwt
+else:
+    jwt = extras.optional("jwt", "[telephone.vonage] private_key")
 
 TOKEN_SECONDS = 60
 """How long a token of ours is good for."""

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from voiceagent import extras
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import Frame, HangUp, Transfer
 from voiceagent.channels.channel import Channel, ChannelHost, Client, answering
@@ -132,6 +133,8 @@ TOLD = {"from": "from", "to": "to", "uuid": "call_uuid", "conversation_uuid": "c
 def channel(host: ChannelHost) -> Channel:
     settings: TelephoneSection = host.settings.telephone
     section = settings.vonage
+    if section.signature_secret or section.private_key:
+        extras.need("jwt", "[telephone.vonage] signature_secret or private_key")
 
     def identify(connection: HTTPConnection, body: bytes = b"") -> IdentifiedCaller:
         authorization = connection.headers.get("authorization", "")
