@@ -186,7 +186,7 @@ class SessionTrace:
             span = tracer.start_span(station.name, context, start_time=clock(station.start))
             if station.first is not None:
                 span.add_event("first", timestamp=clock(station.first))
-            span.end(clock(over if station.end is None else station.end))
+            span.end(clock(over if station.end is None else max(station.start, station.end)))
         for request in requests:
             self._pending.remove(request)
             request.export(tracer, clock, context)
