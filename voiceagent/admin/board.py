@@ -10,7 +10,9 @@ import msgspec
 
 from voiceagent.admin.feed import BoardFeed
 from voiceagent.admin.live_session import LiveSession, SessionRow
-from voiceagent.llm.failover.status import FailoverStatus
+from voiceagent.llm.base import LlmEngine
+from voiceagent.llm.failover.reports import FailoverStatus
+from voiceagent.llm.layers import layers
 from voiceagent.session.events import Event, ResponseDone, TranscriptFailed, TurnTimed
 from voiceagent.session.timeline import PARTS, now
 
@@ -81,13 +83,13 @@ class Snapshot:
 class Board:
     """Follows all sessions of the server by one LiveSession each."""
 
-    def __init__(self, metrics: ServerNumbers, llm: object, draining: Callable[[], bool]) -> None:
+    def __init__(self, metrics: ServerNumbers, llm: LlmEngine, draining: Callable[[], bool]) -> None:
         self.live: dict[str, LiveSession] = {}
         """The sessions in progress, by id."""
         self.feed = BoardFeed(lambda: msgspec.json.encode(self.snapshot()).decode())
         """Snapshots, for the operators who look."""
         self._metrics = metrics
-        self._llm = llm if isinstance(llm, ReportsEndpoints) else None
+        self._llm = next((layer for layer in layers(llm) if isinstance(layer, ReportsEndpoints)), None)
         self._draining = draining
         self._began = time.monotonic()
         self._stages: dict[str, deque[int]] = {name: deque(maxlen=TURNS_KEPT) for name in (RESPONSE, *PARTS)}

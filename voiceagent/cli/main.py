@@ -96,8 +96,7 @@ def llm_proxy(
 ) -> None:
     """Serve the configured language model alone, as an OpenAI-compatible endpoint."""
     from voiceagent.cli.demo import LISTENING
-    from voiceagent.gateway.proxy.app import Proxy
-    from voiceagent.gateway.proxy.serve import serve as run
+    from voiceagent.server.proxy import serve as run
     from voiceagent.server.resources import make_llm
 
     with plain_errors():
@@ -105,8 +104,8 @@ def llm_proxy(
         changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
         log_to_stderr(loaded.server.log_level)
-        proxy = Proxy(loaded, make_llm(loaded))
-        asyncio.run(run(proxy, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
+        llm = make_llm(loaded)
+        asyncio.run(run(loaded, llm, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
 
 
 @app.command()

@@ -38,6 +38,11 @@ class RemoteLlm:
         self._http = HttpClient(options)
 
     @property
+    def address(self) -> dict[str, str]:
+        """Whom it asks: `base_url` and `model`."""
+        return {"base_url": self._options.base_url, "model": self._options.model}
+
+    @property
     def talk_tokens(self) -> None:
         """The endpoint's own business; `[memory] tokens` is the limit."""
         return None

@@ -24,17 +24,13 @@ from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
 from voiceagent.engines import Engines
 from voiceagent.llm.base import INSTRUCTIONS
+from voiceagent.llm.layers import layers
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission
 from voiceagent.server.connection import ConnectionHandler
-from voiceagent.server.llm_pages import llm_pages
+from voiceagent.server.llm_extras import ResponseOutcomeObserver, llm_pages
 from voiceagent.server.metrics import Metrics, watch_lag
-from voiceagent.server.observer import (
-    LearnsOutcomes,
-    ObservedMemoryRecorder,
-    ResponseOutcomeObserver,
-    SessionObserver,
-)
+from voiceagent.server.observer import ObservedMemoryRecorder, SessionObserver
 from voiceagent.server.recorder import RecorderFactory
 from voiceagent.server.resources import open_shared
 from voiceagent.session.context import SessionResources
@@ -43,6 +39,7 @@ from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
 from voiceagent.settings import Settings
+from voiceagent.tracing.options import tracing_in
 from voiceagent.tts.checked import KnowsVoices
 from voiceagent.tts.languages import only_in
 from voiceagent.tts.wrapper import innermost
@@ -73,7 +70,7 @@ class VoiceServer:
     def __init__(self, settings: Settings, engines: Engines) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
+        for engine in (engines.vad, engines.asr, *layers(engines.llm), engines.tts):
             self.metrics.add(engine)
         self.admission = Admission(settings.limits)
         self._recorders = RecorderFactory(settings.recordings)
@@ -87,6 +84,7 @@ class VoiceServer:
         """Set when the engines are loaded, or have failed to."""
         self.failure: Exception | None = None
         self._engines = engines
+        self._tracing = tracing_in(engines.llm, settings.tracing)
         self._resources: SessionResources | None = None
         self._memory: MemoryStore | None = None
         self._connections: set[ConnectionHandler] = set()
@@ -291,6 +289,9 @@ class VoiceServer:
             options=self.defaults(),
         )
         observers: list[SessionObserver] = [recorder] if recorder is not None else []
-        if isinstance(llm := self._engines.llm, LearnsOutcomes):
-            observers.append(ResponseOutcomeObserver(llm, client.session_id, client.user or ""))
+        outcomes = ResponseOutcomeObserver.of(self._engines.llm, client.session_id, client.user or "")
+        if outcomes is not None:
+            observers.append(outcomes)
+        if self._tracing is not None:
+            observers.append(self._tracing.session(client.session_id, channel=client.kind, tenant=client.tenant))
         return observers

@@ -1,4 +1,4 @@
-"""Who has spent what: an account for all, each tenant, user, session and model, by UTC day and month."""
+"""Ledger of what was spent: an account for all, each tenant, user, session and model, by UTC day and month."""
 
 from collections import OrderedDict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What a client of the proxy asks, in OpenAI's chat completions: read, checked, and in our own words."""
+"""Requests to the proxy: OpenAI's chat completions, parsed, checked, and as our own LlmRequest."""
 
 import re
 from collections.abc import Mapping
@@ -109,7 +109,7 @@ class _RequestBody(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request. `usage`: the client wants the tokens told at the end of a stream."""
+    """A request. `usage`: the client wants the tokens at the end of a stream."""
 
     request: LlmRequest
     stream: bool

@@ -1,4 +1,4 @@
-"""One request at one endpoint, from the gate of its rate limit to its last event, and the account of it."""
+"""Attempt: one request at one endpoint, from the gate of its rate limit to its last event, and what became of it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import Caller, Completed, LlmEvent, LlmRequest, TextDelta
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.gate import Pass
+from voiceagent.llm.failover.limits.gates import Pass
 from voiceagent.llm.failover.limits.tokens import prompt_tokens, request_tokens, text_tokens
-from voiceagent.llm.failover.outcome import Observer, Outcome, priced
+from voiceagent.llm.failover.reports import Observer, Outcome, priced
 
 HANG_UP_SECONDS = 1.0
 """How long the end of a request waits for its connections to be closed; they go on closing by themselves."""
@@ -28,12 +28,12 @@ class AttemptOptions:
 
 
 class Attempt:
-    """`first`, then `following` until it returns None or raises; in the end `close`, at any time. It is told to
+    """`first`, then `following` until it returns None or raises; in the end `close`, at any time. It calls
     `report` exactly once, as soon as it is over."""
 
-    def __init__(self, endpoint: Endpoint, request: LlmRequest, manner: AttemptOptions, report: Observer) -> None:
+    def __init__(self, endpoint: Endpoint, request: LlmRequest, options: AttemptOptions, report: Observer) -> None:
         self.endpoint = endpoint
-        self.manner = manner
+        self.options = options
         self.outcome: Outcome | None = None
         """Known once it is over."""
         self._request = request
@@ -56,7 +56,7 @@ class Attempt:
         try:
             if (gate := self.endpoint.gate) is not None:
                 tokens = request_tokens(self._request)
-                self._pass = await gate.enter(tokens, self._request.caller, self.manner.queue_seconds)
+                self._pass = await gate.enter(tokens, self._request.caller, self.options.queue_seconds)
                 self._began = self._now()
             self._events = self.endpoint.engine.reply(self._request)
             event = await self._within(self.endpoint.first_token_seconds)
@@ -66,7 +66,7 @@ class Attempt:
             self._failed(error)
             raise
         self._ttft = self._now() - self._began
-        if not self.manner.check or not self.endpoint.health.samples(self._now()):  # a check is faster than a turn
+        if not self.options.check or not self.endpoint.health.samples(self._now()):  # a check is faster than a turn
             self.endpoint.health.spoke(self._now(), self._ttft)
         return self._noted(event)
 
@@ -125,7 +125,7 @@ class Attempt:
     def _is_empty(self, event: LlmEvent) -> bool:
         """A whole answer of nothing; where an answer goes on, there may be nothing left to say."""
         silent = isinstance(event, Completed) and event.reason == "stop"
-        return silent and not (self.manner.resumed or self.manner.check)
+        return silent and not (self.options.resumed or self.options.check)
 
     def _noted(self, event: LlmEvent) -> LlmEvent:
         match event:
@@ -146,7 +146,7 @@ class Attempt:
             if self._probing:
                 self.endpoint.breaker.released()
         else:
-            self.endpoint.failed(self._now(), error, at_once=self.manner.check or self._is_late(error))
+            self.endpoint.failed(self._now(), error, at_once=self.options.check or self._is_late(error))
         self._end(error.code, self._estimate() if self._ttft is not None else None)
 
     def _is_late(self, error: EngineError) -> bool:
@@ -171,13 +171,13 @@ class Attempt:
         self.endpoint.in_flight -= 1
         self.endpoint.last_used = now
         usage = used or Completed()
-        caller = Caller() if self.manner.check else self._request.caller
+        caller = Caller() if self.options.check else self._request.caller
         self.outcome = Outcome(
             options.name, options.dialect, options.model, caller, code,
             began=self._began, seconds=now - self._began, ttft=self._ttft,
             input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cached_tokens=usage.cached_tokens,
             cost=usage.cost, estimated=used is not None and code != "ok",
-            hedged=self.manner.hedged, resumed=self.manner.resumed, check=self.manner.check,
+            hedged=self.options.hedged, resumed=self.options.resumed, check=self.options.check,
         )  # fmt: skip
         self.endpoint.count(self.outcome)
         self._report(self.outcome)

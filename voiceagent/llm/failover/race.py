@@ -1,4 +1,4 @@
-"""From a request to its first event: at one endpoint after the other, at two at once when the first is late."""
+"""Race for the first event of an answer: one endpoint after the other, two at once when the first is late."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -8,8 +8,8 @@ from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest
 from voiceagent.llm.failover.attempt import HANG_UP_SECONDS, Attempt, AttemptOptions
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.outcome import Observer
 from voiceagent.llm.failover.pool import Pool
+from voiceagent.llm.failover.reports import Observer
 
 SHORT_QUEUE_SECONDS = 0.05
 """How long to wait for an endpoint's rate limit while there is another endpoint to ask."""
@@ -50,7 +50,7 @@ class Race:
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def winner(self) -> tuple[Attempt, LlmEvent]:
-        """The attempt that spoke first, and what it said. The others are called off. Raises the last EngineError when
+        """The attempt that spoke first, and what it said. The others are cancelled. Raises the last EngineError when
         all have failed."""
         self._untried = set(self.plan.names)
         self._start()
@@ -65,7 +65,7 @@ class Race:
         raise self._error or EngineError("llm", "unavailable", "there is no language model to ask")
 
     async def close(self) -> None:
-        """Call off whatever is under way, and wait until its connections are closed."""
+        """Cancel whatever is under way, and wait until its connections are closed."""
         for runner in self._running:
             runner.attempt.give_up()
             self._abandon(runner)
@@ -84,8 +84,8 @@ class Race:
         self._untried.discard(endpoint.name)
         failover = self.pool.options.failover
         queue_seconds = SHORT_QUEUE_SECONDS if self._untried or second else failover.queue_seconds
-        manner = AttemptOptions(hedged=second, resumed=self.plan.resumed, queue_seconds=queue_seconds)
-        attempt = Attempt(endpoint, self.plan.request_for(endpoint), manner, self.report)
+        options = AttemptOptions(hedged=second, resumed=self.plan.resumed, queue_seconds=queue_seconds)
+        attempt = Attempt(endpoint, self.plan.request_for(endpoint), options, self.report)
         task = asyncio.create_task(attempt.first(), name=f"llm {endpoint.name}")
         self.pool.own(task)
         task.add_done_callback(self._woken)

@@ -1,5 +1,5 @@
-"""One request of a caller, until it is answered to the end: by one endpoint, or by several of which each goes on where
-the last broke off."""
+"""Request of a caller, until it is answered to the end: by one endpoint, or by several of which each goes on where the
+last broke off."""
 
 import logging
 from collections.abc import AsyncGenerator, Collection
@@ -9,9 +9,9 @@ from voiceagent.errors import EngineError
 from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta, ToolCall
 from voiceagent.llm.failover.attempt import Attempt
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.outcome import Outcome
 from voiceagent.llm.failover.pool import Pool
 from voiceagent.llm.failover.race import Plan, Race
+from voiceagent.llm.failover.reports import Outcome
 from voiceagent.llm.failover.resume import Joint, continuation
 
 logger = logging.getLogger(__name__)

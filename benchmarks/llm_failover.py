@@ -1,6 +1,6 @@
-"""What the edge costs and saves: `python -m benchmarks.llm_edge [--quick]`.
+"""What the failover engine costs and saves: `python -m benchmarks.llm_failover [--quick]`.
 
-Real HTTP servers in processes of their own that delay, die, fall silent and have a heavy tail. Printed: the edge's own
+Real HTTP servers in processes of their own that delay, die, fall silent and have a heavy tail. Printed: its own
 time a request beside plain httpx in the same run; what 100 talks notice when one of two endpoints is killed, and when
 it becomes a black hole; and what hedging does to a tail.
 """
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import httpx
 
-from benchmarks.llm_edge_talks import Heard, ServerProcess, edge_over, engine_at, p, past, servers, through
+from benchmarks.llm_failover_sessions import Heard, ServerProcess, engine_at, failover_over, p, past, servers, through
 from voiceagent.llm.failover.engine import FailoverLlm
-from voiceagent.llm.failover.outcome import Outcome
+from voiceagent.llm.failover.reports import Outcome
 
 IN_FLIGHT = 100
 NO_HEDGES = {"hedge": {"on": False}}
@@ -27,7 +27,7 @@ FIRST_TOKEN, TOKEN = 0.02, 0.03
 ANCHOR_WORDS = 3
 """That the second server repeats before it goes on."""
 WARM_UP = 100
-"""Turns after which the edge knows the endpoint; those before do not count in the tail."""
+"""Turns after which the failover engine knows the endpoint; those before do not count in the tail."""
 DEADLINE = 1.0
 """For the first byte, in the talks with the black hole."""
 
@@ -52,14 +52,14 @@ class Finding:
 
 
 async def overhead(rounds: int) -> list[Finding]:
-    """100 in flight all the time at one server: a third by httpx, a third by the engine alone, a third by the edge."""
+    """100 in flight all the time at one server: a third by httpx, a third by its dialect alone, a third by failover."""
     async with servers(1) as [server], httpx.AsyncClient(timeout=None, trust_env=False) as client:
         await server.behave(first_token=1.0, spread=0.0)
-        async with engine_at(server.base_url) as engine, edge_over([server.base_url], failover=NO_HEDGES) as edge:
+        async with engine_at(server.base_url) as engine, failover_over([server.base_url], failover=NO_HEDGES) as llm:
             ways: dict[str, Callable[[int], Awaitable[Heard]]] = {
                 "httpx": lambda turn: past(client, server.base_url, turn, 10),
                 "engine": lambda turn: through(engine, turn, 10),
-                "edge": lambda turn: through(edge, turn, 10),
+                "failover": lambda turn: through(llm, turn, 10),
             }
             times: dict[str, list[float]] = {way: [] for way in ways}
 
@@ -78,9 +78,11 @@ async def overhead(rounds: int) -> list[Finding]:
                 cpu = await cpu_seconds(ways[way], requests=20 * rounds)
                 beyond = f"p50 {p(found, 0.5):.2f} ms, p95 {p(found, 0.95):.2f} ms beyond the server's time"
                 print(f"  {way:6} {beyond} (n={len(found)}); a request costs {1000 * cpu:.2f} ms of a core")
-    edge_times, plain = times["edge"], times["httpx"]
+    failover_times, plain = times["failover"], times["httpx"]
     return [
-        Finding(f"own time a request, p{share * 100:.0f}", p(edge_times, share) - p(plain, share), limit, len(plain))
+        Finding(
+            f"own time a request, p{share * 100:.0f}", p(failover_times, share) - p(plain, share), limit, len(plain)
+        )
         for share, limit in ((0.5, 1.0), (0.95, 3.0))
     ]
 
@@ -97,7 +99,7 @@ async def cpu_seconds(ask: Callable[[int], Awaitable[Heard]], requests: int) -> 
     return (time.process_time() - before) / (requests // IN_FLIGHT * IN_FLIGHT)
 
 
-async def talks(edge: FailoverLlm, seconds: float) -> list[Heard]:
+async def talks(llm: FailoverLlm, seconds: float) -> list[Heard]:
     """100 sessions that take turns for so long, with short pauses."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
@@ -108,7 +110,7 @@ async def talks(edge: FailoverLlm, seconds: float) -> list[Heard]:
         await asyncio.sleep(chance.random())
         turn = number * 1000
         while loop.time() < end:
-            heard.append(await through(edge, turn, WORDS, f"session {number}"))
+            heard.append(await through(llm, turn, WORDS, f"session {number}"))
             turn += 1
             await asyncio.sleep(chance.uniform(0.2, 1.0))
 
@@ -120,10 +122,10 @@ async def killed(seconds: float) -> list[Finding]:
     async with servers(2) as both:
         for server in both:
             await server.behave(first_token=FIRST_TOKEN, token=TOKEN)
-        async with edge_over([server.base_url for server in both]) as edge:
+        async with failover_over([server.base_url for server in both]) as llm:
             broken: list[Outcome] = []
-            edge.subscribe(lambda outcome: broken.append(outcome) if outcome.code not in ("ok", "cancelled") else None)
-            killed_at, heard = await asyncio.gather(kill_later(both[0], seconds / 2), talks(edge, seconds))
+            llm.subscribe(lambda outcome: broken.append(outcome) if outcome.code not in ("ok", "cancelled") else None)
+            killed_at, heard = await asyncio.gather(kill_later(both[0], seconds / 2), talks(llm, seconds))
     mid = [outcome for outcome in broken if outcome.ttft is not None]
     found = [outcome.began + outcome.seconds for outcome in mid]
     gaps = [gap for outcome in mid if (gap := gap_after(heard, outcome)) is not None]
@@ -165,10 +167,10 @@ async def black_hole(seconds: float) -> list[Finding]:
         for server in both:
             await server.behave(first_token=FIRST_TOKEN, token=TOKEN)
         failover = {"first_token_seconds": DEADLINE, "hedge": {"on": False}, "breaker": {"open_seconds": 1.0}}
-        async with edge_over([server.base_url for server in both], failover=failover) as edge:
+        async with failover_over([server.base_url for server in both], failover=failover) as llm:
             outcomes: list[Outcome] = []
-            edge.subscribe(outcomes.append)
-            _, heard = await asyncio.gather(swallow_later(both[0], seconds / 2), talks(edge, seconds))
+            llm.subscribe(outcomes.append)
+            _, heard = await asyncio.gather(swallow_later(both[0], seconds / 2), talks(llm, seconds))
     late = [outcome for outcome in outcomes if outcome.code == "timeout" and not outcome.check]
     first = min(outcome.began + outcome.seconds for outcome in late)
     chosen_after = [one for one in outcomes if one.endpoint == "line-0" and one.began > first and not one.check]
@@ -195,13 +197,13 @@ async def hedging(requests: int) -> list[Finding]:
     for on in (False, True):
         async with servers(1) as [server]:
             await server.behave(first_token=0.05, tail=0.05)
-            async with edge_over([server.base_url], failover={"hedge": {"on": on}}) as edge:
+            async with failover_over([server.base_url], failover={"hedge": {"on": on}}) as llm:
                 times: list[float] = []
 
-                async def worker(edge: FailoverLlm, times: list[float]) -> None:
-                    times.extend([(await through(edge, turn, 3)).ttft for turn in range(requests // 20)])
+                async def worker(llm: FailoverLlm, times: list[float]) -> None:
+                    times.extend([(await through(llm, turn, 3)).ttft for turn in range(requests // 20)])
 
-                await asyncio.gather(*(worker(edge, times) for _ in range(20)))
+                await asyncio.gather(*(worker(llm, times) for _ in range(20)))
                 results[on] = times[WARM_UP:], await server.requests()
     (plain, asked), (hedged, asked_hedged) = results[False], results[True]
     print(f"  without: p50 {p(plain, 0.5):.0f} ms, p95 {p(plain, 0.95):.0f} ms, p99 {p(plain, 0.99):.0f} ms")

@@ -1,11 +1,10 @@
-"""How an answer goes to a client of the proxy: as OpenAI's completion, or as its chunks."""
+"""Answers of the proxy in OpenAI's shape: a whole completion, its chunks, and errors."""
 
 import math
 from dataclasses import dataclass, field
 
 import msgspec
 
-from voiceagent.channels.channel import Denied
 from voiceagent.errors import EngineError, Refused
 from voiceagent.gateway.proxy.request import MODEL
 from voiceagent.llm.base import Completed, LlmEvent, TextDelta, Thinking, ToolCall
@@ -28,18 +27,28 @@ REFUSED_STATUS = {"model_not_found": 404, "request_timeout": 408, "request_too_l
 Json = dict[str, object]
 
 
+@dataclass
+class ProxyError(Exception):
+    """A request that is not accepted. `status` is HTTP's; `retry_after` in seconds, 0 when it is no use."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An HTTP answer that tells what is wrong."""
+    """An HTTP answer that says what is wrong."""
 
     status: int
     body: Json
     retry_after: int = 0
 
     @classmethod
-    def of(cls, error: EngineError | Refused | Denied) -> "Problem":
+    def of(cls, error: EngineError | Refused | ProxyError) -> "Problem":
         match error:
-            case Denied():
+            case ProxyError():
                 return cls(error.status, _error(error.status, error.code, error.message), error.retry_after)
             case Refused():
                 status = REFUSED_STATUS.get(error.code, 400)
@@ -54,7 +63,7 @@ class Chunks:
     """An answer as server-sent events, one for each of ours."""
 
     def __init__(self, answer_id: str, created: int, usage: bool) -> None:
-        """`created` in Unix time. With `usage` the last chunk tells the tokens."""
+        """`created` in Unix time. With `usage` the last chunk holds the tokens."""
         self._frame: Json = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": MODEL}
         self._usage = usage
         self._calls = 0
@@ -63,7 +72,7 @@ class Chunks:
         return self._delta({"role": "assistant", "content": ""})
 
     def event(self, event: LlmEvent) -> bytes:
-        """b"" where there is nothing to tell."""
+        """b"" where nothing is sent for it."""
         match event:
             case TextDelta(text):
                 return self._delta({"content": text}) if text else b""

@@ -13,13 +13,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.support.llm.gateway import answer
-from tests.support.llm.proxy import layered_over
+from tests.support.llm.failover import answer
+from tests.support.llm.proxy import gateway_over
 from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.errors import EngineError
-from voiceagent.gateway.tracing import Target, TracedLlm
 from voiceagent.llm.base import Caller, LlmRequest, Message
 from voiceagent.llm.failover.options import EndpointOptions
+from voiceagent.llm.layers import layers
+from voiceagent.tracing.llm import Target, TracedLlm
 
 CALLER = Caller(session="s-1", tenant="acme", user="zoë", turn=2)
 ASKED = LlmRequest((Message("user", "My card is 4111 1111 1111 1111, 你好"),), max_tokens=50, caller=CALLER)
@@ -45,7 +46,7 @@ async def spans_of(
     servers = [ScriptedLlm(script) for script in scripts]
     for server in servers:
         await server.__aenter__()
-    llm = layered_over([server.base_url for server in servers], own, **options)
+    llm = gateway_over([server.base_url for server in servers], own, **options)
     await llm.open()
     try:
         await answer(llm, ASKED)
@@ -113,7 +114,7 @@ async def test_a_failure_is_the_spans_status(exporter: InMemorySpanExporter) -> 
 
 async def test_words_are_in_a_span_only_when_asked_for_and_masked(exporter: InMemorySpanExporter) -> None:
     [span] = await spans_of(
-        exporter, [[Reply("It is [CARD_1].")]], telemetry={"content": True}, guard={"mask": True, "note": ""}
+        exporter, [[Reply("It is [CARD_1].")]], tracing={"content": True}, guard={"mask": True, "note": ""}
     )
     told = span.attributes or {}
     assert json.loads(cast(str, told["gen_ai.input.messages"])) == [
@@ -126,7 +127,7 @@ async def test_words_are_in_a_span_only_when_asked_for_and_masked(exporter: InMe
 
 async def test_requests_side_by_side_keep_their_attempts_apart(exporter: InMemorySpanExporter) -> None:
     async with ScriptedLlm([Reply("One.", first_token_seconds=0.05)]) as server:
-        llm = layered_over([server.base_url])
+        llm = gateway_over([server.base_url])
         await llm.open()
         await asyncio.gather(*(answer(llm, ASKED) for _ in range(10)))
         await llm.close()
@@ -135,7 +136,7 @@ async def test_requests_side_by_side_keep_their_attempts_apart(exporter: InMemor
 
 async def test_one_who_hangs_up_ends_the_span(exporter: InMemorySpanExporter) -> None:
     async with ScriptedLlm([Reply("One " * 100, token_seconds=0.05)]) as server:
-        llm = layered_over([server.base_url])
+        llm = gateway_over([server.base_url])
         await llm.open()
         events = llm.reply(ASKED)
         await anext(events)
@@ -148,17 +149,17 @@ async def test_one_who_hangs_up_ends_the_span(exporter: InMemorySpanExporter) ->
 
 async def test_without_a_provider_nothing_is_recorded() -> None:
     async with ScriptedLlm(["Hello."]) as server:
-        llm = layered_over([server.base_url])
+        llm = gateway_over([server.base_url])
         await llm.open()
         assert (await answer(llm, ASKED))[0] == "Hello."
         await llm.close()
 
 
-async def test_without_the_package_the_edge_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_package_the_engine_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     async with ScriptedLlm(["Hello."]) as server:
-        llm = layered_over([server.base_url])
-        assert not isinstance(llm._engine, TracedLlm)
+        llm = gateway_over([server.base_url])
+        assert not any(isinstance(layer, TracedLlm) for layer in layers(llm))
         await llm.open()
         assert (await answer(llm, ASKED))[0] == "Hello."
         await llm.close()
@@ -178,4 +179,5 @@ async def test_without_the_package_the_edge_is_the_same(monkeypatch: pytest.Monk
     ],
 )
 def test_endpoints_in_the_conventions_words(keys: Mapping[str, object], target: Target) -> None:
-    assert Target.of(EndpointOptions.model_validate({"name": "a", **keys})) == target
+    endpoint = EndpointOptions.model_validate({"name": "a", **keys})
+    assert Target.of(endpoint.dialect, endpoint.dialect_options) == target

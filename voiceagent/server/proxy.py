@@ -1,23 +1,73 @@
-"""The proxy on a port, with a drain on SIGTERM."""
+"""Server of the gateway's proxy: the proxy on a port, with this server's keys and limits, and a drain on SIGTERM."""
 
 import asyncio
 import logging
 import socket
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
+from starlette.requests import Request
 
+from voiceagent.channels.channel import Denied
 from voiceagent.errors import ConfigError
 from voiceagent.gateway.proxy.app import Proxy
+from voiceagent.gateway.proxy.response import ProxyError
+from voiceagent.llm.base import LlmEngine
+from voiceagent.llm.layers import layers
+from voiceagent.server.admission import Admission
+from voiceagent.server.llm_extras import llm_pages
+from voiceagent.server.metrics import Observable, watch_lag
 from voiceagent.server.serve import listen
+from voiceagent.server.settings import LimitSection, ServerSection
 from voiceagent.server.uvicorn_ext import HttpConnection
+from voiceagent.settings import Settings
 
 log = logging.getLogger(__name__)
 
 UNREAD_SECONDS = 20.0
 """How long a client may leave what was sent unread, once the buffers are full."""
+
+
+class LimitedAccess:
+    """Who may ask by `[limits]`: its keys and origins, and as many requests at once as sessions."""
+
+    def __init__(self, limits: LimitSection) -> None:
+        self.admission = Admission(limits)
+
+    @property
+    def draining(self) -> bool:
+        return self.admission.draining
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self.admission.draining = value
+
+    @property
+    def requests(self) -> int:
+        return self.admission.sessions
+
+    def tenant(self, request: Request) -> str:
+        """Raises ProxyError 401 and 403."""
+        with _denied():
+            self.admission.check_origin(request.headers.get("origin"))
+            return self.admission.check_key(request.headers.get("authorization"))
+
+    @contextmanager
+    def seat(self, tenant: str) -> Iterator[None]:
+        """Raises ProxyError 429 and 503."""
+        with _denied(), self.admission.slot(tenant):
+            yield
+
+
+@contextmanager
+def _denied() -> Iterator[None]:
+    try:
+        yield
+    except Denied as denied:
+        raise ProxyError(denied.status, denied.code, denied.message, denied.retry_after) from None
 
 
 class ProxyConnection(HttpConnection):
@@ -61,7 +111,7 @@ class ProxyServer(uvicorn.Server):
 
     async def drain_when_asked(self) -> None:
         await self._drain_asked.wait()
-        log.info("refusing new requests, letting %d finish", self._proxy.admission.sessions)
+        log.info("refusing new requests, letting %d finish", self._proxy.access.requests)
         await self._proxy.drain()
         self.should_exit = True
 
@@ -71,9 +121,21 @@ class ProxyServer(uvicorn.Server):
             self.should_exit = True
 
 
-def make_server(proxy: Proxy) -> ProxyServer:
+def make_proxy(settings: Settings, llm: LlmEngine) -> Proxy:
+    """The proxy of a language model, with the keys and limits of the settings."""
+    access = LimitedAccess(settings.limits)
+    return Proxy(
+        llm,
+        access,
+        drain_seconds=settings.server.drain_seconds,
+        watch_lag=watch_lag,
+        collectors=[layer for layer in layers(llm) if isinstance(layer, Observable)],
+        routes=llm_pages(llm, settings, access.admission),
+    )
+
+
+def make_server(proxy: Proxy, settings: ServerSection) -> ProxyServer:
     """Raises ConfigError for TLS files that cannot be read."""
-    settings = proxy.settings.server
     config = uvicorn.Config(
         proxy.app,
         ws="none",
@@ -94,15 +156,15 @@ def make_server(proxy: Proxy) -> ProxyServer:
     return ProxyServer(config, proxy)
 
 
-async def serve(proxy: Proxy, on_ready: Callable[[str], None], listener: socket.socket | None = None) -> None:
-    """Serve until told to stop. `on_ready` is told the base URL for OpenAI's clients. Raises what opening the engine
-    raised, ConfigError above all."""
-    settings = proxy.settings.server
-    server = make_server(proxy)
-    with listener or listen(settings.host, settings.port) as listening:
+async def serve(settings: Settings, llm: LlmEngine, on_ready: Callable[[str], None]) -> None:
+    """Serve until asked to stop. `on_ready` is called with the base URL for OpenAI's clients. Raises what opening the
+    engine raised, ConfigError above all."""
+    proxy = make_proxy(settings, llm)
+    server = make_server(proxy, settings.server)
+    with listen(settings.server.host, settings.server.port) as listening:
         helpers = [
             asyncio.create_task(server.drain_when_asked(), name="drain"),
-            asyncio.create_task(_announce(proxy, listening, on_ready), name="announce"),
+            asyncio.create_task(_announce(proxy, settings.server, listening, on_ready), name="announce"),
         ]
         try:
             await server.serve([listening])
@@ -114,9 +176,11 @@ async def serve(proxy: Proxy, on_ready: Callable[[str], None], listener: socket.
         raise proxy.failure
 
 
-async def _announce(proxy: Proxy, listening: socket.socket, on_ready: Callable[[str], None]) -> None:
+async def _announce(
+    proxy: Proxy, settings: ServerSection, listening: socket.socket, on_ready: Callable[[str], None]
+) -> None:
     await proxy.loaded.wait()
     if proxy.failure is None:
         host, port = listening.getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
-        on_ready(f"{'https' if proxy.settings.server.tls_cert else 'http'}://{host}:{port}/v1")
+        on_ready(f"{'https' if settings.tls_cert else 'http'}://{host}:{port}/v1")

@@ -2,67 +2,22 @@
 
 import asyncio
 import logging
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from tests.support.redis_server import RedisServer, hanging, redis_server  # noqa: F401
 from voiceagent.errors import ConfigError, EngineError
+from voiceagent.gateway.redis import Presence, connect
+from voiceagent.gateway.shared_limits import RedisBucket, SharedBuckets
 from voiceagent.llm.base import Caller, Completed
 from voiceagent.llm.failover.limits.buckets import Limit, Limits, LimitSettings
 from voiceagent.llm.failover.limits.gates import Gates, LimitedGate
-from voiceagent.llm.failover.limits.redis import Presence, RedisBucket, SharedBuckets, connect
 
 ANNA = Caller(session="s1", tenant="anna")
-
-
-class RedisServer:
-    """A Redis of its own on a free port. It may be stopped and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        self.address = SecretStr(f"redis://127.0.0.1:{self.port}/0")
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        where = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._folder)]
-        command = ["redis-server", *where, "--save", ""]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10.0
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        raise TimeoutError("Redis does not start")
-
-    def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed")
-    server = RedisServer(tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @asynccontextmanager
@@ -74,7 +29,7 @@ async def shared(server: RedisServer) -> AsyncIterator[SharedBuckets]:
         await buckets.close()
 
 
-async def test_two_processes_share_one_limit(redis_server: RedisServer) -> None:
+async def test_two_processes_share_one_limit(redis_server: RedisServer) -> None:  # noqa: F811
     limits = Limits(Limit(60, 0.5), Limit(6000, 0.5))
     async with shared(redis_server) as here, shared(redis_server) as there:
         buckets = [here.bucket("model", limits), there.bucket("model", limits)]
@@ -86,7 +41,7 @@ async def test_two_processes_share_one_limit(redis_server: RedisServer) -> None:
 
 
 async def test_tokens_are_corrected_with_the_next_request_and_overdrawn_by_a_great_one(
-    redis_server: RedisServer,
+    redis_server: RedisServer,  # noqa: F811
 ) -> None:
     limits = Limits(tokens=Limit(6000, 0.5))
     async with shared(redis_server) as buckets:
@@ -99,9 +54,11 @@ async def test_tokens_are_corrected_with_the_next_request_and_overdrawn_by_a_gre
 
 
 async def test_without_redis_each_process_goes_on_alone_and_says_so_once(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("voiceagent.llm.failover.limits.redis.AWAY_SECONDS", 0.2)
+    monkeypatch.setattr("voiceagent.gateway.redis.AWAY_SECONDS", 0.2)
     caplog.set_level(logging.WARNING)
     limits = Limits(Limit(60, 0.1))
     async with shared(redis_server) as buckets:
@@ -131,8 +88,8 @@ async def test_a_redis_that_hangs_costs_a_moment_once() -> None:
         await client.aclose()
 
 
-async def test_a_gate_over_redis_lets_in_and_settles(redis_server: RedisServer) -> None:
-    gates = Gates(LimitSettings(redis=redis_server.address, burst=0.1))
+async def test_a_gate_over_redis_lets_in_and_settles(redis_server: RedisServer) -> None:  # noqa: F811
+    gates = Gates(LimitSettings(burst=0.1), SharedBuckets(redis_server.address))
     there = gates.gate("model", 60, 10_000)
     assert isinstance(there, LimitedGate)
     for _ in range(6):
@@ -148,10 +105,3 @@ def test_a_wrong_address_is_named_without_its_password() -> None:
     with pytest.raises(ConfigError, match="no address") as wrong:
         connect(SecretStr("http://user:secret@host"))
     assert "secret" not in str(wrong.value)
-
-
-@asynccontextmanager
-async def hanging() -> AsyncIterator[int]:
-    """A server that takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]

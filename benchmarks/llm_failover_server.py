@@ -1,4 +1,4 @@
-"""A language model on loopback that misbehaves to order, as cheap as can be: `python -m benchmarks.llm_edge_server`.
+"""A language model on loopback that misbehaves to order, and costs little: `python -m benchmarks.llm_failover_server`.
 
 It prints its port and answers `POST …/chat/completions` with a numbered story, a word every so often. An answer that is
 to go on where another broke off begins with the words the request ends with, as a good model would. How it behaves is

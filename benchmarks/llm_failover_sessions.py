@@ -1,4 +1,4 @@
-"""The servers of the edge's benchmark as processes, and the clients that talk through the edge or past it."""
+"""Processes of the failover benchmark's servers, and the clients that talk through the failover engine or past it."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.llm_edge_server import story
+from benchmarks.llm_failover_server import story
 from voiceagent.llm.base import Caller, LlmEngine, LlmRequest, Message, TextDelta
 from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
 from voiceagent.llm.failover.engine import FailoverLlm
@@ -54,7 +54,7 @@ async def servers(count: int) -> AsyncIterator[list[ServerProcess]]:
     try:
         for number in range(count):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "benchmarks.llm_edge_server", str(number + 1),
+                sys.executable, "-m", "benchmarks.llm_failover_server", str(number + 1),
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
             assert process.stdout is not None
@@ -67,21 +67,21 @@ async def servers(count: int) -> AsyncIterator[list[ServerProcess]]:
 
 
 @asynccontextmanager
-async def edge_over(urls: Sequence[str], **options: object) -> AsyncIterator[FailoverLlm]:
+async def failover_over(urls: Sequence[str], **options: object) -> AsyncIterator[FailoverLlm]:
     endpoints = [
         {"name": f"line-{number}", "base_url": url, "api_key": "none", "model": "m"} for number, url in enumerate(urls)
     ]
-    edge = FailoverLlm(FailoverOptions.model_validate({"endpoints": endpoints, **options}), ModelStore(Path("none")))
-    await edge.open()
+    llm = FailoverLlm(FailoverOptions.model_validate({"endpoints": endpoints, **options}), ModelStore(Path("none")))
+    await llm.open()
     try:
-        yield edge
+        yield llm
     finally:
-        await edge.close()
+        await llm.close()
 
 
 @asynccontextmanager
 async def engine_at(base_url: str) -> AsyncIterator[LlmEngine]:
-    """The endpoint's engine alone, as the edge uses it."""
+    """The endpoint's engine alone, as the failover engine uses it."""
     options = {"base_url": base_url, "api_key": "none", "model": "m"}
     engine = OpenAILlm(OpenAILlmOptions.model_validate(options), ModelStore(Path("none")))
     await engine.open()
@@ -123,12 +123,12 @@ class Heard:
         return len(said) - len(set(said))
 
 
-async def through(edge: LlmEngine, turn: int, words: int, session: str = "") -> Heard:
-    """One turn through the edge."""
+async def through(llm: LlmEngine, turn: int, words: int, session: str = "") -> Heard:
+    """One turn through the failover engine."""
     now = asyncio.get_running_loop().time
     heard = Heard(turn, words, now(), session)
     try:
-        async with aclosing(edge.reply(request_for(turn, words, session))) as events:
+        async with aclosing(llm.reply(request_for(turn, words, session))) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     heard.came.append(now())

@@ -1,4 +1,4 @@
-"""An edge over scripted servers, for tests."""
+"""The failover engine over scripted servers, for tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,14 +8,14 @@ from tests.support.llm.server import Script, ScriptedLlm
 from voiceagent.llm.base import Completed, LlmEngine, LlmRequest, Message, TextDelta
 from voiceagent.llm.failover.engine import FailoverLlm
 from voiceagent.llm.failover.options import FailoverOptions
-from voiceagent.llm.failover.outcome import Outcome
+from voiceagent.llm.failover.reports import Outcome
 from voiceagent.models.store import ModelStore
 
 NAMES = "abcdefgh"
 HI = LlmRequest((Message("system", "Be brief."), Message("user", "你好, hello")))
 
 
-def edge_of(
+def failover_of(
     urls: Sequence[str], own: Mapping[str, Mapping[str, object]] | None = None, **options: object
 ) -> FailoverLlm:
     """Endpoints called a, b … at these addresses; `own` are further keys of each. Without checks unless asked for."""
@@ -30,20 +30,20 @@ def edge_of(
 
 
 @asynccontextmanager
-async def edge_over(
+async def failover_over(
     *scripts: Script, own: Mapping[str, Mapping[str, object]] | None = None, **options: object
 ) -> AsyncIterator[tuple[FailoverLlm, list[ScriptedLlm], list[Outcome]]]:
-    """The open edge, the servers behind its endpoints in their order, and what became of every attempt."""
+    """The open engine, the servers behind its endpoints in their order, and what became of every attempt."""
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(ScriptedLlm(script)) for script in scripts]
-        edge = edge_of([server.base_url for server in servers], own, **options)
+        engine = failover_of([server.base_url for server in servers], own, **options)
         outcomes: list[Outcome] = []
-        edge.subscribe(outcomes.append)
-        await edge.open()
+        engine.subscribe(outcomes.append)
+        await engine.open()
         try:
-            yield edge, servers, outcomes
+            yield engine, servers, outcomes
         finally:
-            await edge.close()
+            await engine.close()
 
 
 async def answer(llm: LlmEngine, request: LlmRequest = HI) -> tuple[str, Completed]:
