@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from voiceagent.admin.settings import AdminSection
-from voiceagent.channels.telephone.settings import TelephoneSection
+from voiceagent.channels.telephone.registry import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.errors import ConfigError

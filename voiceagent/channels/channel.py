@@ -3,20 +3,23 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
-from voiceagent.admin.board import Board
 from voiceagent.channels.base import CallController, WireProtocol
 from voiceagent.channels.transport import Transport
-from voiceagent.recordings.store import RecordingStore
-from voiceagent.server.admission import Admission, Denied
+from voiceagent.server.admission import Denied
 from voiceagent.session.options import SessionOptions
-from voiceagent.settings import Settings
+
+if TYPE_CHECKING:
+    from voiceagent.admin.board import Board
+    from voiceagent.recordings.store import RecordingStore
+    from voiceagent.server.admission import Admission
+    from voiceagent.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +43,11 @@ class Client:
 class ChannelHost(Protocol):
     """The server. `new_id("item")` makes an unguessable id with that prefix."""
 
-    settings: Settings
-    admission: Admission
-    board: Board | None
+    settings: "Settings"
+    admission: "Admission"
+    board: "Board | None"
     """What an operator sees; None where nobody may."""
-    recordings: RecordingStore | None
+    recordings: "RecordingStore | None"
     """Where talks are recorded, if they are."""
 
     def new_id(self, kind: str) -> str: ...

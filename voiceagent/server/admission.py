@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from voiceagent.settings import LimitSection
+if TYPE_CHECKING:
+    from voiceagent.settings import LimitSection
 
 ANYONE = "anyone"
 """The name under which connections run where no keys are configured."""
@@ -27,7 +29,7 @@ class Denied(Exception):
 class Admission:
     """Counts the conversations of this process. Not thread-safe: it lives on the loop."""
 
-    def __init__(self, limits: LimitSection) -> None:
+    def __init__(self, limits: "LimitSection") -> None:
         self._limits = limits
         self._by_key: Counter[str] = Counter()
         self.draining = False

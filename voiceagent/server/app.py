@@ -17,8 +17,7 @@ from voiceagent.admin import routes as admin
 from voiceagent.admin.board import Board
 from voiceagent.channels.channel import Client, error_response
 from voiceagent.channels.realtime import routes as realtime
-from voiceagent.channels.telephone.media_stream import routes as telephone
-from voiceagent.channels.telephone.vendors import asterisk, audiosocket, freeswitch, genesys, vonage
+from voiceagent.channels.telephone import registry as telephone
 from voiceagent.channels.transport import Transport, WebSocketTransport
 from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
@@ -46,11 +45,6 @@ DOORS = (
     page.channel,
     admin.channel,
     telephone.channel,
-    vonage.channel,
-    genesys.channel,
-    freeswitch.channel,
-    asterisk.channel,
-    audiosocket.channel,
     xiaozhi.channel,
 )
 """Every world of clients that is served."""

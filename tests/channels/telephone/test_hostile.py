@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.telephone.hostile import cases, json_values, mutated_json
 from tests.support.telephone.vendors import (
+    DIALECTS,
     STARTS,
     VENDORS,
     Vendor,
@@ -24,7 +25,6 @@ from tests.support.telephone.vendors import (
 )
 from voiceagent.channels.base import Action, CloseSocket, Execute, Frame, Send, SetTimer
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.media_stream.dialects import DIALECTS
 from voiceagent.channels.telephone.media_stream.protocol import MOST_MALFORMED, MediaStreamProtocol
 from voiceagent.session import commands as cmd
 

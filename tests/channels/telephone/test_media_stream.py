@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.telephone.vendors import (
     CALL,
+    DIALECTS,
     FORMATS,
     STARTS,
     VENDORS,
@@ -39,7 +40,6 @@ from voiceagent.channels.base import (
 )
 from voiceagent.channels.telephone.audio import LineFormat, tones
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.media_stream.dialects import DIALECTS
 from voiceagent.channels.telephone.media_stream.protocol import MediaStreamProtocol
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev

@@ -1,17 +1,16 @@
-"""`[telephone]`: how calls are held, and for each vendor what proves that it is the vendor, and its interface."""
+"""`[telephone]` without its vendors: how calls are held, and what every vendor's own table has."""
 
 import base64
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from voiceagent.channels.telephone.call import CallTool
 from voiceagent.section import Seconds, Section, WebAddress
 
 _DESTINATION = re.compile(r"\+?[0-9]{3,15}|sips?:[^\s<>\"']{1,250}")
 _SECRET = re.compile(r"[A-Za-z0-9._~-]{8,200}")
-
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PlainName = Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,80}$")]
@@ -40,106 +39,7 @@ class VendorSection(Section):
         return value
 
 
-class TwilioSection(VendorSection):
-    """`auth_token` checks the signatures and, with `account_sid`, opens the interface, unless an API key does.
-    `signing_key` is the shared key of signatures by HMAC_SHA256."""
-
-    account_sid: str = ""
-    auth_token: SecretStr | None = None
-    signing_key: SecretStr | None = None
-    api_key: str = ""
-    api_secret: SecretStr | None = None
-    api_base: WebAddress = "https://api.twilio.com"
-
-
-class SignalWireSection(VendorSection):
-    """`api_base` is `https://<space>.signalwire.com/api/laml`."""
-
-    project: str = ""
-    token: SecretStr | None = None
-    signing_key: SecretStr | None = None
-    api_base: WebAddress | None = None
-
-
-class TelnyxSection(VendorSection):
-    """`stream_token` is the `stream_auth_token` that Telnyx was told to send along."""
-
-    api_key: SecretStr | None = None
-    stream_token: SecretStr | None = None
-    api_base: WebAddress = "https://api.telnyx.com"
-
-
-class PlivoSection(VendorSection):
-    auth_id: str = ""
-    auth_token: SecretStr | None = None
-    api_base: WebAddress = "https://api.plivo.com"
-
-
-class ExotelSection(VendorSection):
-    account_sid: str = ""
-    api_key: str = ""
-    api_token: SecretStr | None = None
-    api_base: WebAddress = "https://cpaas-api.in.exotel.com"
-
-
-class JambonzSection(VendorSection):
-    account_sid: str = ""
-    api_key: SecretStr | None = None
-    api_base: WebAddress | None = None
-
-
-class VonageSection(VendorSection):
-    """`signature_secret` checks the signed tokens of webhooks and streams. `application_id` and `private_key`, a PEM,
-    open the interface. `rate` is asked for by our own page."""
-
-    signature_secret: SecretStr | None = None
-    application_id: str = ""
-    private_key: SecretStr | None = None
-    api_base: WebAddress = "https://api.nexmo.com"
-    rate: Literal[8000, 16_000, 24_000] = 16_000
-
-
-class GenesysSection(VendorSection):
-    """`api_key` and `client_secret`, base64, are those of the integration's credentials."""
-
-    api_key: SecretStr | None = None
-    client_secret: Annotated[SecretStr, AfterValidator(base64_value)] | None = None
-
-
-class FreeSwitchSection(VendorSection):
-    """`rate` is the one that `uuid_audio_stream` was given. `esl_password` opens the event socket at `esl_host`. Calls
-    are transferred to an extension of `context`."""
-
-    rate: Literal[8000, 16_000, 24_000, 32_000, 48_000] = 8000
-    esl_host: str = "127.0.0.1"
-    esl_port: Port = 8021
-    esl_password: SecretStr | None = None
-    context: PlainName = "default"
-
-
-class AsteriskSection(VendorSection):
-    """`http` is Asterisk's own HTTP server, for its REST interface (`ari_user`) and for the media of calls that we dial
-    into; `ami_user` opens the manager at `ami_host`. Calls are transferred to an extension of `context`."""
-
-    http: WebAddress | None = None
-    ari_user: str = ""
-    ari_password: SecretStr | None = None
-    ami_host: str = "127.0.0.1"
-    ami_port: Port = 5038
-    ami_user: str = ""
-    ami_password: SecretStr | None = None
-    context: PlainName = "default"
-
-
-class AudioSocketSection(VendorSection):
-    """Where calls by AudioSocket are taken; no `port`, no calls. With `announced_only` none that was not announced."""
-
-    host: str = "127.0.0.1"
-    port: Port | None = None
-    announced_only: bool = False
-
-
-class TelephoneSection(Section):
+class CallSection(Section):
     """`public_url` is where vendors reach this server. `greeting` is said when a call begins. `destinations` are whom
     callers may be given to, by name; `dial_after` names the one that is dialled when our stream ends. `parameters` go
     along with every call that our own pages answer. Keyed digits: `key_end` completes them, `key_seconds` of waiting,
@@ -158,17 +58,6 @@ class TelephoneSection(Section):
     key_count: Annotated[int, Field(ge=0, le=64)] = 0
     key_words: str = "[keypad: {digits}]"
     control_seconds: Seconds = 10.0
-    twilio: TwilioSection = TwilioSection()
-    signalwire: SignalWireSection = SignalWireSection()
-    telnyx: TelnyxSection = TelnyxSection()
-    plivo: PlivoSection = PlivoSection()
-    exotel: ExotelSection = ExotelSection()
-    jambonz: JambonzSection = JambonzSection()
-    vonage: VonageSection = VonageSection()
-    genesys: GenesysSection = GenesysSection()
-    freeswitch: FreeSwitchSection = FreeSwitchSection()
-    asterisk: AsteriskSection = AsteriskSection()
-    audiosocket: AudioSocketSection = AudioSocketSection()
 
     @field_validator("destinations")
     @classmethod
@@ -183,3 +72,16 @@ class TelephoneSection(Section):
         if self.dial_after and self.dial_after not in self.destinations:
             raise ValueError("dial_after must name one of the destinations")
         return self
+
+    def section(self, vendor: str) -> VendorSection:
+        """A vendor's own table."""
+        section: VendorSection = getattr(self, vendor)
+        return section
+
+    @property
+    def number_after(self) -> str:
+        """The number that is dialled when our stream ends; "" for none."""
+        return self.destinations.get(self.dial_after, "")
+
+    def may_be_dialled(self, destination: str) -> bool:
+        return self.any_destination or destination in self.destinations.values()

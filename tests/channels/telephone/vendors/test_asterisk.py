@@ -12,9 +12,9 @@ from tests.support.telephone.systems.vendors import MEDIA_START, QUERY, Mark, Wo
 from tests.support.telephone.vendors import asked, audio, frames_of, heard, reply_begins, reply_ends
 from voiceagent.channels.base import Action, CloseSocket, Frame, Send
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.vendor_protocol import MOST_HELD, VendorCall
 from voiceagent.channels.telephone.vendors.asterisk import FORMATS, AsteriskProtocol
 from voiceagent.channels.telephone.vendors.audiosocket import AudioSocketProtocol
+from voiceagent.channels.telephone.wire import MOST_HELD, VendorCall
 from voiceagent.session import commands as cmd
 from voiceagent.session.events import Event
 

@@ -14,8 +14,8 @@ from tests.support.telephone.vendors import asked, audio, frames_of, heard, repl
 from voiceagent.channels.base import CloseSocket, Execute, Frame, Send, SetTimer
 from voiceagent.channels.telephone.call import CallOptions
 from voiceagent.channels.telephone.media_stream.protocol import MOST_MALFORMED
-from voiceagent.channels.telephone.vendor_protocol import VendorCall
 from voiceagent.channels.telephone.vendors.audiosocket import message
+from voiceagent.channels.telephone.wire import VendorCall
 from voiceagent.session import commands as cmd
 
 every_peer = pytest.mark.parametrize("name", PEERS)

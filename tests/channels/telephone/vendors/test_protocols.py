@@ -26,10 +26,10 @@ from voiceagent.audio.pcm import Pcm, to_bytes
 from voiceagent.channels.base import Action, CallControl, CloseSocket, Execute, Frame, HangUp, Send, SetTimer, Transfer
 from voiceagent.channels.telephone.audio import tones
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.vendor_protocol import VendorCall
 from voiceagent.channels.telephone.vendors.audiosocket import AudioSocketProtocol, message
 from voiceagent.channels.telephone.vendors.freeswitch import FreeSwitchProtocol
 from voiceagent.channels.telephone.vendors.genesys import GenesysProtocol
+from voiceagent.channels.telephone.wire import VendorCall
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.conversation import FunctionOutput

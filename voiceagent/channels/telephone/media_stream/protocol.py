@@ -1,6 +1,7 @@
-"""Media streams of Twilio and its kin, Telnyx, Plivo, Exotel, SignalWire and jambonz: one parser, one table."""
+"""The media stream protocol of Twilio and of those who copied it: a dialect for each, one state machine for all."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -9,7 +10,6 @@ from voiceagent.channels.base import Action, CloseSocket, EndReason, Frame, SetT
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, CallOptions
 from voiceagent.channels.telephone.caller_input import Reorder
-from voiceagent.channels.telephone.media_stream.dialects import Message, StreamDialect
 from voiceagent.channels.telephone.media_stream.messages import (
     AudioReceived,
     DigitPressed,
@@ -19,7 +19,6 @@ from voiceagent.channels.telephone.media_stream.messages import (
     StreamStarted,
     StreamStopped,
     read,
-    read_jambonz,
 )
 from voiceagent.channels.telephone.protocol import TelephoneProtocol
 from voiceagent.errors import Refused
@@ -34,9 +33,55 @@ MOST_MALFORMED = 20
 
 _ENCODER = msgspec.json.Encoder()
 
+Message = dict[str, object]
+ULAW = LineFormat("ulaw")
+LINEAR = LineFormat("l16")
+
+
+@dataclass(frozen=True)
+class StreamDialect:
+    """Twilio's own messages, with the differences that can be told in a word; a vendor with others overrides methods.
+
+    `id` is how the stream's id is spelled. `default` is the audio format where `start` names none. `played` is the
+    event by which a mark comes back. Messages of less than `message_ms` are not sent, nor such that are no multiple of
+    `grain_ms`. Where the order of packets is not kept, `reorders`. With `binary` audio comes and goes as it is, not as
+    base64 in JSON."""
+
+    vendor: str
+    id: str = "streamSid"
+    default: LineFormat = ULAW
+    played: str = "mark"
+    message_ms: int = 50
+    grain_ms: int = 0
+    reorders: bool = False
+    binary: bool = False
+
+    def read(self, frame: str, *, begun: bool) -> Incoming | None:
+        """A text message; None for one that tells nothing to us. `begun`: whether the call has. Raises
+        MalformedMessage."""
+        incoming = read(frame, self.vendor, self.default, self.played)
+        return self.started(incoming) if isinstance(incoming, StreamStarted) else incoming
+
+    def started(self, start: StreamStarted) -> StreamStarted:
+        """The beginning of a call, with what only this vendor tells."""
+        return start
+
+    def media(self, stream: str, audio: bytes, line: LineFormat) -> Message:
+        return {"event": "media", self.id: stream, "media": {"payload": audio}}
+
+    def mark(self, stream: str, name: str) -> Message:
+        return {"event": "mark", self.id: stream, "mark": {"name": name}}
+
+    def clear(self, stream: str) -> Message:
+        return {"event": "clear", self.id: stream}
+
+    def digits(self, stream: str, digits: str) -> Message | None:
+        """None: digits cannot be sent on the stream."""
+        return None
+
 
 class StreamLine:
-    """A dialect's words for one stream; see `telephone_speech.Line`."""
+    """A dialect's messages on one stream, a `TelephoneLine`."""
 
     has_marks = True
 
@@ -99,12 +144,9 @@ class MediaStreamProtocol:
             return []
 
     def _read(self, frame: Frame) -> Incoming | None:
-        dialect, started = self._dialect, self._talk is not None
         if isinstance(frame, str):
-            if dialect.binary:
-                return read_jambonz(frame, dialect.vendor, started=started)
-            return read(frame, dialect.vendor, dialect.default, dialect.played)
-        if not dialect.binary:
+            return self._dialect.read(frame, begun=self._talk is not None)
+        if not self._dialect.binary:
             raise MalformedMessage(1003, "messages are JSON in text frames")
         return AudioReceived(frame)
 

@@ -84,7 +84,11 @@ class VendorCall:
 
     def __init__(self, peer: VendorProtocol, options: CallOptions) -> None:
         self._peer = peer
-        self._options = replace(options, lead_ms=min(options.lead_ms, peer.lead_ms))
+        self._options = replace(
+            options,
+            lead_ms=min(options.lead_ms, peer.lead_ms),
+            controlled=options.controlled or peer.moves_calls,
+        )
         self._talk: TelephoneProtocol | None = None
         self._format = LineFormat("l16")
         self._malformed = 0
