@@ -7,6 +7,7 @@ from typing import Literal, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from voiceagent import extras
 from voiceagent.asr.base import AsrEngine
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import LlmEngine
@@ -44,14 +45,18 @@ def names(kind: Kind) -> list[str]:
 def make(kind: Kind, section: Mapping[str, object], models: ModelStore) -> object:
     """Build the engine that a TOML section such as `[asr]` asks for: `engine` names it, the other keys are its options.
 
-    Raises ConfigError for an unknown name or options the engine does not take.
+    Raises ConfigError for an unknown name or options the engine does not take, MissingExtra where its package is not
+    installed.
     """
     options = dict(section)
     name = options.pop("engine")
     found = [point for point in entry_points(group=f"voiceagent.{kind}") if point.name == name]
     if not found:
         raise ConfigError(f"[{kind}] engine = {name!r} is not installed; there is: {', '.join(names(kind))}")
-    engine_class = found[0].load()
+    try:
+        engine_class = found[0].load()
+    except ModuleNotFoundError as error:
+        raise extras.missing(error, f"[{kind}] engine = {name!r}") or error from None
     try:
         parsed = engine_class.Options.model_validate(options)
     except ValidationError as error:

@@ -59,14 +59,20 @@ class EngineSection(BaseModel):
 
 
 class ServerSection(Section):
-    """`drain_seconds`: how long talks may go on after SIGTERM."""
+    """Where the server listens."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; `0.0.0.0` or `::` for all of this machine's."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """The port; 0 takes a free one."""
     tls_cert: Path | None = None
+    """PEM file of the certificate. With it and `tls_key` the port speaks TLS (`https://`, `wss://`)."""
     tls_key: Path | None = None
+    """PEM file of the certificate's key."""
     drain_seconds: Seconds = 30.0
+    """How long sessions may go on after SIGTERM, while new ones are refused."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """Neither audio nor secrets are logged at any level."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:
@@ -76,78 +82,105 @@ class ServerSection(Section):
 
 
 class AgentSection(Section):
-    """Who is talking. `apology` is said when an engine fails."""
+    """Who is talking."""
 
     instructions: str = INSTRUCTIONS
+    """The system prompt, unless the client sends its own."""
     voice: str | None = None
+    """The voice, by a name that the TTS engine knows; the engine's own without one."""
     language: str | None = None
+    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
     apology: str = "Sorry, something went wrong. Please try again."
+    """Said when an engine fails; rendered when the server starts."""
 
 
 class TurnSection(Section):
-    """Turn-taking. `silence_ms` 0 lets the endpointer choose; `model` helps it (65 ms of a core at every pause);
-    `speculations` is how many replies a turn may be prepared ahead and thrown away."""
+    """Endpointing: when the user's turn has ended."""
 
     silence_ms: Milliseconds = 0
+    """The silence that ends a turn when the client names none; 0 lets the endpointer choose."""
     prefix_ms: Milliseconds = 300
+    """Audio kept from before the first voice."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The speech probability that counts as voice."""
     model: Literal["", "smart-turn-v3.2"] = ""
+    """A model that helps the endpointer, at 65 ms of a core for every pause; fetched by `voiceagent models fetch
+    smart-turn-v3.2`."""
     speculations: Annotated[int, Field(ge=0)] = 3
+    """How many responses a turn may have prepared ahead and thrown away; 0 prepares none."""
     max_turn_seconds: Seconds = 60.0
+    """A turn that lasts longer is answered anyway."""
 
 
 class SilenceSection(Section):
-    """When nobody says anything: after `prompt_seconds` (0: never) the agent says `prompt`, at most `prompts` times in
-    a row; the next time `goodbye`, and ends the talk."""
+    """What the agent does when nobody says anything."""
 
     prompt_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """The silence after which the agent asks whether the user is still there; 0: never."""
     prompts: Annotated[int, Field(ge=0)] = 2
+    """How often in a row it asks, before it says goodbye."""
     prompt: str = "Are you still there?"
+    """What it asks."""
     goodbye: str = "I will hang up now. Goodbye."
+    """What it says last; then the session ends."""
 
 
 class FillerSection(Section):
-    """What is said when the answer is slow: after `after_ms` without the model's first word (0: never), and while a
-    slow tool runs. `phrases` by language; those of one language are said in turn, never one twice in a row."""
+    """What is said when the answer is slow."""
 
     after_ms: Milliseconds = 0
+    """How long the model's first word may take until a filler is said; 0: never. While a tool runs its own `filler_ms`
+    counts."""
     phrases: Mapping[str, tuple[str, ...]] = FILLERS
+    """The fillers by language; those of one language are said in turn, never one twice in a row."""
 
 
 class PlayoutSection(Section):
-    """`lead_ms`: how much audio the client is given ahead of what it plays. `held_back_ms`: how late a client that does
-    not report its position is thought to play (its own buffer and its loudspeaker's), for what was heard of a reply.
-    `speech_cache_mb`: how much speech is kept to be played again at once (0: none)."""
+    """How audio is sent."""
 
     lead_ms: Annotated[int, Field(ge=20, le=5000)] = 140
+    """Audio the client is given ahead of what it plays. More bridges worse networks, and falls silent later at a
+    barge-in."""
     frame_ms: Annotated[int, Field(ge=10, le=100)] = 60
+    """Length of one audio message."""
     held_back_ms: Annotated[int, Field(ge=0, le=1000)] = 200
+    """How late a client that does not report its position is thought to play (its buffer and its loudspeaker's), to
+    know what was heard."""
     speech_cache_mb: Annotated[int, Field(ge=0)] = 64
+    """Speech that is kept to be played again at once; 0 keeps none."""
 
 
 class MemorySection(Section):
-    """`path` is the SQLite file of users' memories ("" keeps none). A prompt holds the last `turns` turns as far as
-    `tokens` allow."""
+    """What is remembered of users."""
 
     path: str = ""
+    """SQLite file of the users' memories; empty keeps none."""
     turns: Annotated[int, Field(ge=1)] = 20
+    """How many of the latest turns a prompt holds."""
     tokens: Annotated[int, Field(ge=64)] = 3000
+    """How many tokens of them at most."""
 
 
 class DeadlineSection(Section):
-    """How long each engine may be silent before the turn fails."""
+    """How long each engine may be silent before the turn fails with an apology."""
 
     asr_seconds: Seconds = 10.0
+    """For the transcript, once the turn has ended."""
     llm_first_token_seconds: Seconds = 10.0
+    """For the model's first token."""
     llm_next_token_seconds: Seconds = 10.0
+    """For each further token."""
     tts_seconds: Seconds = 10.0
+    """For each next piece of audio."""
 
 
 class ApiKey(Section):
-    """`name` stands for the key in logs, limits and memory, where a slash parts it from the user's."""
+    """A key that clients may connect with."""
 
     name: Annotated[str, Field(pattern="^[^/]+$")]
+    """Stands for the key in logs, limits and memory, where a slash parts it from the user's id. Holds no slash."""
     key: SecretStr
+    """The key itself: printable ASCII without spaces."""
 
     @field_validator("key")
     @classmethod
@@ -159,15 +192,22 @@ class ApiKey(Section):
 
 
 class LimitSection(Section):
-    """Who may connect and how much. Without `api_keys` everyone may; `allowed_origins` empty allows every web page."""
+    """Who may connect, and how much."""
 
     api_keys: tuple[ApiKey, ...] = ()
+    """The keys that open the server. Without any everybody may connect."""
     allowed_origins: tuple[str, ...] = ()
+    """The origins of web pages that may connect; empty allows every page."""
     sessions: Annotated[int, Field(ge=1)] = 500
+    """Sessions at once; more are refused with HTTP 503 and `Retry-After`."""
     sessions_per_key: Annotated[int, Field(ge=1)] = 500
+    """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
     message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
+    """The largest WebSocket message."""
     idle_seconds: Seconds = 600.0
+    """A session in which nobody has spoken for so long is ended."""
     session_seconds: Seconds = 3600.0
+    """The longest session."""
 
 
 class Settings(BaseSettings):
@@ -198,6 +238,7 @@ class Settings(BaseSettings):
     telephone: TelephoneSection = TelephoneSection()
     tools: ToolsSection = ToolsSection()
     models_dir: Path | None = None
+    """Where model files are kept; the user's cache folder without one."""
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None

@@ -1,4 +1,4 @@
-// The picture of a turn, drawn from plain data (its shape: docs/page.md): for the page as it happens, and for a report.
+// The picture of a turn, drawn from plain data (its shape: docs/guides/desktop/page.md): for the page as it happens, and for a report.
 // `t(key, values)` gives the words; see words.js. What nobody's browser saw (`client`, `waves`) may be missing.
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,4 +1,4 @@
-// What every turn was made of, as plain data that draw.js draws (its shape: docs/page.md), from the server's events and
+// What every turn was made of, as plain data that draw.js draws (its shape: docs/guides/desktop/page.md), from the server's events and
 // from what this browser itself saw and heard.
 
 const KEPT = 100;

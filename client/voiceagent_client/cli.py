@@ -166,7 +166,8 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _arguments(argv: Sequence[str] | None) -> Options:
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="voiceagent-client",
         description="Talk with an OpenAI-Realtime-compatible voice server, by microphone and speaker or by WAV files.",
@@ -210,9 +211,14 @@ def _arguments(argv: Sequence[str] | None) -> Options:
     files.add_argument("--wav", type=Path, nargs="+", metavar="IN.wav", help="speak these, each after the last answer")
     files.add_argument("--out", type=Path, metavar="OUT.wav", help="record the talk: user left, agent right")
     files.add_argument("--timeout", type=float, help="seconds to wait for each answer (30)")
-    options = parser.parse_args(argv, Options())
+    return parser
+
+
+def _arguments(argv: Sequence[str] | None) -> Options:
+    command = parser()
+    options = command.parse_args(argv, Options())
     if options.out is not None and not options.wav:
-        parser.error("--out records a talk by files; it needs --wav")
+        command.error("--out records a talk by files; it needs --wav")
     return options
 
 

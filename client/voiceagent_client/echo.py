@@ -25,7 +25,7 @@ SETTLING_FRAMES = 50
 SPARE_FRAMES = 2
 """Frames that may always wait, against a loudspeaker that calls late: sound is on its way for longer than that."""
 
-NO_CANCELLER = "no echo canceller is installed; pip install 'voiceagent-client[aec]'"
+NO_CANCELLER = "no echo canceller is installed; pip install pywebrtc-audio"
 
 
 class EchoControl(Protocol):

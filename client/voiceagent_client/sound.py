@@ -31,7 +31,7 @@ NO_PORTAUDIO = (
     "macOS: brew install portaudio. Without sound: --wav IN.wav --out OUT.wav"
 )
 
-NO_SOUNDDEVICE = "pip install 'voiceagent-client[sound]', or without sound: --wav IN.wav --out OUT.wav"
+NO_SOUNDDEVICE = "pip install sounddevice, or without sound: --wav IN.wav --out OUT.wav"
 
 Block: TypeAlias = npt.NDArray[np.int16]
 """PortAudio's view of a block: shape (frames, channels)."""

@@ -14,7 +14,7 @@ DEFAULT_WORD = "hey_jarvis"
 SURE = 0.5
 """Probability above which an openWakeWord model has heard its word; the value its authors recommend."""
 
-NO_PACKAGE = "no wake word package is installed; pip install 'voiceagent-client[wake]'"
+NO_PACKAGE = "no wake word package is installed; pip install pymicro-wakeword"
 
 Detector = Callable[[bytes], bool]
 """Takes more of the microphone (16 kHz, 16 bit); true once the word was said."""

@@ -140,6 +140,6 @@ def test_the_choice_of_echo_control(monkeypatch: pytest.MonkeyPatch) -> None:
     fallback = echo_control("auto")
     assert isinstance(fallback, HalfDuplex)
     assert fallback.note is not None
-    assert "voiceagent-client[aec]" in fallback.note
+    assert "pip install pywebrtc-audio" in fallback.note
     with pytest.raises(AudioError, match="no echo canceller"):
         echo_control("aec")

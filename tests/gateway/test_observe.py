@@ -25,7 +25,7 @@ from voiceagent.llm.base import Caller, LlmRequest, Message
 from voiceagent.server.metrics import Metrics
 from voiceagent.settings import ApiKey, LimitSection, Settings
 
-ALERTS = Path(__file__).parents[2] / "docs" / "alerts.yml"
+ALERTS = Path(__file__).parents[2] / "docs" / "guides" / "operator" / "alerts.yml"
 
 
 class Series:

@@ -174,7 +174,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Cer
 
 async def test_without_h2_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h2", None)
-    with pytest.raises(ConfigError, match=r"pip install 'httpx\[http2\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'voiceagent\[gateway\]'"):
         await VENDORS["openai"].make("https://localhost:1/v1", http2=True).open()
 
 

@@ -25,9 +25,9 @@ from voiceagent.session.options import SessionOptions
 DYING = """
 import os, sys
 from pathlib import Path
-from tests.recorded import *
-from voiceagent.recordings.store import Store
-recording = SessionRecording(Store(Path(sys.argv[1]), 30), about(), audio=True)
+from tests.support.recorded import *
+from voiceagent.recordings.store import RecordingStore
+recording = SessionRecording(RecordingStore(Path(sys.argv[1]), 30), about(), audio=True)
 microphone(recording, STARTED, tone(10.0))
 recording.flush(STARTED + 10)
 os._exit(9)

@@ -78,7 +78,7 @@ async def test_a_call_alone_makes_no_item_and_no_sound() -> None:
         client.ask(cmd.CreateResponse())
         done = await client.until(ev.ResponseDone)
         assert (done.item, done.status) == (None, "completed")
-        assert kinds(client) == ["ReplyStarted", "ToolCalled", "ReplyDone"]
+        assert kinds(client) == ["ResponseStarted", "ToolCalled", "ResponseDone"]
         await client.until(ev.ResponsePlayed)
 
 

@@ -1,5 +1,5 @@
-"""A real MCP server for tests, by the official package: as a process (`python -m tests.tools_mcp_server stdio LOG`), or
-on loopback in the test's own loop. What happened to calls is written to LOG, a line each."""
+"""A real MCP server for tests, by the official package: as a process (`python -m tests.support.tools_mcp_server stdio
+LOG`), or on loopback in the test's own loop. What happened to calls is written to LOG, a line each."""
 
 import asyncio
 import os

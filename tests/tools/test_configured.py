@@ -96,7 +96,7 @@ async def test_two_tools_of_one_name(config: Path) -> None:
 
 
 async def test_the_example_of_the_documentation(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "tools.md").read_text("utf-8")
+    text = (ROOT / "docs" / "guides" / "python" / "tools.md").read_text("utf-8")
     (python,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "pizzeria.py"
     path.write_text(python, "utf-8")
@@ -188,7 +188,7 @@ async def test_an_agent_calls_a_tool_and_speaks_of_the_result(
         "name": "calc",
         "command": sys.executable,
         "cwd": ROOT,
-        "args": ("-m", "tests.tools_mcp_server", "stdio", str(tmp_path / "log")),
+        "args": ("-m", "tests.support.tools_mcp_server", "stdio", str(tmp_path / "log")),
     }
     both = ToolsSection.model_validate({"python": settings.tools.python, "mcp": [mcp]})
     settings = settings.model_copy(update={"tools": both})

@@ -34,7 +34,7 @@ Run = Callable[..., Awaitable[str]]
 
 
 def process(log: Path, **section: object) -> McpSection:
-    arguments = ("-m", "tests.tools_mcp_server", "stdio", str(log))
+    arguments = ("-m", "tests.support.tools_mcp_server", "stdio", str(log))
     given = {"name": "t", "command": sys.executable, "args": arguments, "cwd": ROOT, "retry_seconds": 0.05}
     return McpSection.model_validate(given | section)
 
@@ -160,7 +160,7 @@ async def test_a_server_that_is_restarted_unseen(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_hangs_holds_up_nobody_and_is_killed(tmp_path: Path) -> None:
-    stubborn = process(tmp_path / "log", args=("-m", "tests.tools_mcp_server", "stubborn"), connect_seconds=0.5)
+    stubborn = process(tmp_path / "log", args=("-m", "tests.support.tools_mcp_server", "stubborn"), connect_seconds=0.5)
     source = McpSource(stubborn, wait_seconds=0.2)
     await source.open()
     assert source.tools() == ()

@@ -6,9 +6,10 @@ from voiceagent.section import KeySecret, Section
 
 
 class AdminSection(Section):
-    """`key` opens `/admin`; without it, or with an empty one, there is no such page."""
+    """The operator's view."""
 
     key: KeySecret | None = None
+    """Opens `/admin`; without one there is no such page."""
 
     @field_validator("key")
     @classmethod

@@ -33,19 +33,22 @@ def _api_key() -> SecretStr:
 
 
 class OpenAIAsrOptions(BaseModel):
-    """`base_url` is OPENAI_BASE_URL unless given; `api_key` is VOICEAGENT_ASR_API_KEY or OPENAI_API_KEY; both are read
-    when the engine is made. `language` holds where the conversation names none. `timeout_seconds` bounds one
-    transcription, a second attempt included. `headers` are sent along with each request.
-    """
+    """Any `/v1/audio/transcriptions` endpoint. Address and key are read when the engine is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     base_url: str = Field(default_factory=_base_url)
+    """The endpoint; `OPENAI_BASE_URL` without one."""
     api_key: KeySecret = Field(default_factory=_api_key)
+    """The key; `VOICEAGENT_ASR_API_KEY` or `OPENAI_API_KEY` without one."""
     model: str = "whisper-1"
+    """The model to ask for."""
     language: str | None = None
+    """Holds where the session names none."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """For one transcription, a second attempt included."""
     headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
+    """Sent with each request; taken for secrets."""
 
 
 class OpenAIAsr:

@@ -26,26 +26,28 @@ MOST_TOGETHER = 16
 
 
 class SherpaOptions(BaseModel):
-    """`model`: a name of the catalogue, or the path of a folder with a sherpa-onnx model. `type` names its family where
-    the files do not tell; a wrong one makes sherpa-onnx end the process. `int8` prefers quantised files where there are
-    both. `language` is for models that take one.
-
-    `num_threads` work on one decoding; `workers` decodings run at once. A partial guess is renewed once `partial_ms`
-    more were heard. Models that are not streaming hear at most `piece_seconds` at once; streaming ones are given
-    `tail_ms` of silence at the end.
-    """
+    """A sherpa-onnx model on this machine, streaming or not."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = "moonshine-tiny-en"
+    """A name of the catalogue (`voiceagent models list`), or the folder of a sherpa-onnx model."""
     type: str = ""
+    """The model's family, where its files do not tell; a wrong one makes sherpa-onnx end the process."""
     int8: bool = True
+    """Prefer quantised files where there are both."""
     language: str = ""
+    """For models that take one."""
     num_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that work on one decoding."""
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Decodings at once."""
     partial_ms: Annotated[int, Field(ge=0, le=10_000)] = 300
+    """A partial transcript is renewed once so much more was heard."""
     piece_seconds: Annotated[float, Field(ge=4.0, le=28.0)] = 12.0
+    """Models that are not streaming hear at most so much at once."""
     tail_ms: Annotated[int, Field(ge=0, le=3000)] = 700
+    """Silence that streaming models are given at the end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,17 @@ mode for telephones, 0.7 ms at complexity 8), decoding 0.09 ms. An encoder and a
 """
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
-from av.audio.codeccontext import AudioCodecContext
-from av.audio.frame import AudioFrame
 
+from voiceagent import extras
 from voiceagent.audio.pcm import Pcm, silence
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = extras.optional("av", "Opus")
 
 DECODED_RATE = 48_000
 """Hz of what the decoder returns, whatever the sender's rate was."""
@@ -31,7 +35,7 @@ class OpusEncoder:
         self.samples = rate * frame_ms // 1000
         """What one packet holds."""
         self._rate = rate
-        codec = AudioCodecContext.create("libopus", "w")
+        codec = av.AudioCodecContext.create("libopus", "w")
         codec.sample_rate = rate
         codec.layout = "mono"
         codec.format = "s16"
@@ -49,7 +53,7 @@ class OpusEncoder:
         """Exactly `samples` samples as a packet."""
         if len(pcm) != self.samples:
             raise ValueError(f"{len(pcm)} samples instead of {self.samples}")
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(pcm).reshape(1, -1), format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm).reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = self._rate
         return b"".join(bytes(packet) for packet in self._codec.encode(frame))
 
@@ -58,7 +62,7 @@ class OpusDecoder:
     """One stream's packets, of any length and rate, as mono audio at DECODED_RATE."""
 
     def __init__(self) -> None:
-        codec = AudioCodecContext.create("libopus", "r")
+        codec = av.AudioCodecContext.create("libopus", "r")
         codec.sample_rate = DECODED_RATE
         codec.layout = "mono"
         codec.open()

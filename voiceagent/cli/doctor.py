@@ -21,6 +21,7 @@ from rich.text import Text
 
 from voiceagent import engines
 from voiceagent.errors import ConfigError
+from voiceagent.extras import MissingExtra
 from voiceagent.models.pip import without_credentials
 from voiceagent.models.store import ModelStore
 from voiceagent.settings import EngineSection, ServerSection, Settings
@@ -106,6 +107,8 @@ def _engines(settings: Settings, store: ModelStore) -> Iterator[Check]:
         what = f"engine [{kind}]"
         try:
             engines.make(kind, section.with_options(), store)
+        except MissingExtra as error:
+            yield Check(what, "wrong", str(error), error.command)
         except ConfigError as error:
             there = ", ".join(engines.names(kind))
             yield Check(what, "wrong", str(error), f"correct [{kind}] in the configuration; engines: {there}")
@@ -138,9 +141,7 @@ def _sound() -> Check:
         sounddevice = importlib.import_module("sounddevice")
         devices = [dict(device) for device in sounddevice.query_devices()]
     except ImportError:
-        return Check(
-            what, "warning", "the package sounddevice is missing", "pip install 'voiceagent-client[sound,aec]'"
-        )
+        return Check(what, "warning", "the package sounddevice is missing", "pip install 'voiceagent[client]'")
     except OSError:
         mend = "Debian, Ubuntu: sudo apt install libportaudio2; macOS: brew install portaudio"
         return Check(what, "warning", "PortAudio is missing (only needed to talk at this machine)", mend)

@@ -21,7 +21,7 @@ MOST_ENTRIES = 1_000_000
 app = typer.Typer(help="What is remembered of users.", no_args_is_help=True)
 
 User = Annotated[str, typer.Argument(metavar="USER", help="A user's id, as `list` shows it.")]
-Config = Annotated[Path | None, typer.Option("--config", help="The TOML file whose [memory] path to use.")]
+Config = Annotated[Path | None, typer.Option("--config", help=r"The TOML file whose \[memory] path to use.")]
 MemoryPath = Annotated[Path | None, typer.Option("--path", help="The memory file itself.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from voiceagent import extras
 from voiceagent.errors import ConfigError, VoiceagentError
 from voiceagent.recordings.store import RecordingStore
 from voiceagent.settings import load
@@ -15,7 +16,7 @@ app = typer.Typer(help="The recorded talks.", no_args_is_help=True)
 Session = Annotated[
     str, typer.Argument(metavar="SESSION", help="A talk's id, as `voiceagent recordings list` shows it.")
 ]
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="The TOML file whose [recordings] path to use.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help=r"The TOML file whose \[recordings] path to use.")]
 Folder = Annotated[Path | None, typer.Option("--path", help="The folder of recordings itself.")]
 
 
@@ -60,7 +61,11 @@ def report(
     """Write a recorded talk as one HTML file that needs nothing else, to look at or to attach to a bug."""
     from voiceagent.report.page import render
 
-    html = render(opened(config, path), session, audio=audio)
+    store = opened(config, path)
+    if audio and not extras.installed("av"):
+        typer.echo(f"Error: {extras.MissingExtra('--audio', 'av')}", err=True)
+        raise typer.Exit(2)
+    html = render(store, session, audio=audio)
     if html is None:
         typer.echo(f"Error: there is no recording of {session}", err=True)
         raise typer.Exit(1)

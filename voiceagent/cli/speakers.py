@@ -19,8 +19,8 @@ T = TypeVar("T")
 app = typer.Typer(help="The xiaozhi devices that may come in.", no_args_is_help=True)
 
 Device = Annotated[str, typer.Argument(metavar="MAC", help="A device's address, such as a0:b1:c2:d3:e4:f5.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Whose device it is; otherwise [xiaozhi] tenant's.")]
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="The TOML file whose [xiaozhi] path to use.")]
+Tenant = Annotated[str, typer.Option("--tenant", help=r"Whose device it is; otherwise \[xiaozhi] tenant's.")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help=r"The TOML file whose \[xiaozhi] path to use.")]
 StorePath = Annotated[Path | None, typer.Option("--path", help="The file of devices itself.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 app = typer.Typer(help="What agents may call.", no_args_is_help=True)
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="The TOML file with [tools].")]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help=r"The TOML file with \[tools].")]
 Opened = tuple[tuple[Configured, ...], Toolbox]
 
 

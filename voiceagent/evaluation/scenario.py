@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import yaml
 from msgspec import Meta, Struct, ValidationError, convert, field
 
+from voiceagent import extras
 from voiceagent.errors import ConfigError
+
+if TYPE_CHECKING:
+    import yaml
+else:
+    yaml = extras.optional("yaml", "a scenario")
 
 SUFFIXES = (".yaml", ".yml")
 LARGEST = 1_000_000

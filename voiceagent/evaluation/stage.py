@@ -16,6 +16,7 @@ from voiceagent_client.pcm import RATE, Pcm, speech_end
 from voiceagent_client.pcm import silence as quiet
 from voiceagent_client.wav import read_wav
 
+from voiceagent import extras
 from voiceagent.audio.pcm import from_float, to_bytes
 from voiceagent.errors import ConfigError
 from voiceagent.evaluation import mixing
@@ -159,6 +160,7 @@ class ScenarioVoice:
 
     def _speak(self, text: str, pitch: float) -> Pcm:
         if self._hibari is None:
+            extras.need("hibari", "the voice of the scenarios' users")
             from hibari import Hibari
 
             self._hibari = Hibari()

@@ -41,6 +41,7 @@ class BudgetSection(MoneySettings):
     """With `cheaper`: the endpoints and groups that answer from the share `degrade` on; none: the step is left out."""
 
     cheaper: Names = ()
+    """Endpoints and groups that answer from `degrade` on."""
 
     @property
     def is_used(self) -> bool:
@@ -52,15 +53,25 @@ class GatewayOptions(FailoverOptions):
     """`[llm] engine = "edge"`: everything under it, the layers included. A layer without settings is not there."""
 
     groups: Groups = Field(default_factory=dict)
+    """Endpoints by the name of a group, for routes."""
     routes: tuple[RouteOptions, ...] = ()
+    """Rules that send a request to some of the endpoints."""
     experiments: tuple[ExperimentOptions, ...] = ()
+    """Splits of the requests by user."""
     experiments_path: str = ""
+    """SQLite file of what experiments have shown; empty: nothing outlives the process."""
     limits: LimitSettings = LimitSettings()
+    """How rate limits are kept."""
     money: BudgetSection = BudgetSection()
+    """Budgets."""
     cache: CacheSection | None = None
+    """Kept answers; none without this table."""
     guard: GuardSettings = GuardSettings()
+    """Guard rails."""
     audit: AuditSettings = AuditSettings()
+    """The audit log."""
     telemetry: TelemetrySettings = TelemetrySettings()
+    """Spans."""
 
 
 class GatewayLlm:

@@ -23,11 +23,12 @@ from voiceagent.section import Section
 
 
 class TelemetrySettings(Section):
-    """`spans`: one a request, where `opentelemetry-api` is installed and the process has said where spans go. `content`
-    adds what is asked and answered, after masking."""
+    """OpenTelemetry."""
 
     spans: bool = True
+    """One a request, where `opentelemetry-api` is installed and the process has said where spans go."""
     content: bool = False
+    """Adds what is asked and answered, after masking."""
 
 
 PROVIDERS = {"azure": "azure.ai.openai", "gemini": "gcp.gemini"}

@@ -17,31 +17,41 @@ Side = Literal["in", "out"]
 
 
 class EndpointModeration(Section):
-    """`[llm.guard.endpoint]`: an OpenAI-compatible `/moderations` under `base_url`, for what is asked ("in"), what is
-    answered ("out"), or both. Without a verdict within `seconds` the text passes if `open_when_away`, else it is
-    blocked (that holds for all moderators)."""
+    """An OpenAI-compatible `/moderations`."""
 
     base_url: WebAddress
+    """Its address."""
     api_key: SecretStr | None = None
+    """Its key."""
     model: str | None = None
+    """The model to ask for."""
     sides: Annotated[tuple[Side, ...], Field(min_length=1)] = ("in", "out")
+    """What it sees: what the user says, what the model answers, or both."""
     seconds: Seconds = SECONDS
+    """How long a verdict may take."""
     open_when_away: bool = True
+    """Without a verdict the text passes, or else is blocked. Holds for all moderators."""
 
 
 class GuardSettings(Section):
-    """`[llm.guard]`. `mask` hides personal data from the model, which is told of it by `note`. `words` and `patterns`
-    (regular expressions) are blocked on `sides`; `sentences`, by language, are said instead."""
+    """Guard rails."""
 
     mask: bool = False
+    """Hide personal data from the model."""
     note: str = NOTE
+    """Tells the model what the placeholders are; empty: nothing."""
     words: tuple[str, ...] = ()
+    """Blocked words, in any case."""
     patterns: tuple[str, ...] = ()
+    """Blocked regular expressions."""
     sides: Annotated[tuple[Side, ...], Field(min_length=1)] = ("in", "out")
+    """What words and patterns are looked for in: what the user says, what the model answers, or both."""
     endpoint: EndpointModeration | None = None
+    """A moderation service."""
     sentences: Annotated[dict[str, str], Field(min_length=1)] = Field(
         default_factory=lambda: {"en": ENGLISH, "zh": CHINESE}
     )
+    """Said instead of what is blocked, by language."""
 
 
 def guarded(engine: LlmEngine, settings: GuardSettings, on_blocked: OnBlocked | None = None) -> LlmEngine:

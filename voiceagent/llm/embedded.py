@@ -59,22 +59,28 @@ the first name for every user's."""
 
 
 class EmbeddedLlmOptions(BaseModel):
-    """`model` is a name of the catalogue or the path of a GGUF file. `context` tokens hold a talk's prompt and answer;
-    `parallel` talks are answered at the same moment and keep their state (23 kB a token for the default model).
-    `threads` None leaves one core to hearing and speaking: measured on two busy cores, a second thread made each token
-    ten times slower. `examples` are pairs of what a user says and a fitting answer, which teach a small model more than
-    instructions do; None means the built-in ones, for the default model only."""
+    """A model inside the process, by llama.cpp."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = DEFAULT_MODEL
+    """A name of the catalogue, or the path of a GGUF file."""
     context: int = Field(default=2048, ge=512)
+    """Tokens that hold a session's prompt and answer."""
     parallel: int = Field(default=4, ge=1, le=64)
+    """Sessions answered at the same moment, each keeping its state (23 kB a token for the default model)."""
     threads: int | None = Field(default=None, ge=1)
+    """None leaves one core to hearing and speaking: measured on two busy cores, a second thread made each token ten
+    times slower."""
     temperature: float = Field(default=0.0, ge=0)
+    """0: always the likeliest token."""
     repeat_penalty: float = Field(default=1.05, ge=1)
+    """Above 1 makes the model less prone to repeat itself."""
     max_tokens: int = Field(default=160, ge=1)
+    """The longest answer."""
     examples: tuple[tuple[str, str], ...] | None = None
+    """Pairs of what a user says and a fitting answer, which teach a small model more than instructions do; none: the
+    built-in ones, for the default model only."""
 
 
 class EmbeddedLlm:

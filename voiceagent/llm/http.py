@@ -7,7 +7,6 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -15,6 +14,7 @@ from typing import Annotated, ClassVar, Self
 import httpx
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
+from voiceagent import extras
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.connections import Clients
 from voiceagent.section import HeaderName, HeaderSecret, KeySecret, Seconds, Section, WebAddress, key_value
@@ -37,12 +37,7 @@ def _proxy_address(proxy: SecretStr) -> SecretStr:
 
 
 class HttpOptions(Section):
-    """`base_url` may hold an IPv6 literal (`http://[::1]:8080`). The key is `api_key`, or what the environment holds as
-    `api_key_env`, or the file `api_key_file`; both are read when the engine is opened. `first_token_seconds` and
-    `next_token_seconds` are the engine's own backstop; the session's deadlines are usually shorter. `extra_headers` are
-    taken for secrets. `extra_body` adds to the request or overrides it. An idle connection is kept for
-    `keepalive_seconds`, which saves the next turn the TLS handshake. `proxy` may hold a password. `ca_file` is a PEM
-    file of the authorities to trust instead of the usual ones."""
+    """What all engines that speak with a model by HTTP may be told."""
 
     model_config = ConfigDict(validate_default=True)
 
@@ -52,21 +47,37 @@ class HttpOptions(Section):
     """The environment's usual name for the vendor's key."""
 
     base_url: WebAddress
+    """The server's address; may hold an IPv6 literal (`http://[::1]:8080`)."""
     api_key: KeySecret | None = None
+    """The key itself."""
     api_key_env: str | None = Field(default=None, min_length=1)
+    """The variable that holds the key, read when the engine is opened."""
     api_key_file: Path | None = None
+    """The file that holds the key, read when the engine is opened."""
     model: str = Field(min_length=1)
+    """The model to ask for."""
     temperature: float | None = Field(default=None, ge=0)
+    """The server's own without one."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """The longest answer; the server's own without one."""
     extra_headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
+    """Sent with each request; taken for secrets."""
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    """Added to the request, or over it."""
     connect_timeout: Seconds = 5.0
+    """Seconds for the connection, and again for TLS."""
     first_token_seconds: Seconds = 60.0
+    """The engine's own backstop; a session's deadlines are usually shorter."""
     next_token_seconds: Seconds = 30.0
+    """Likewise, for each further token."""
     keepalive_seconds: float = Field(default=60.0, ge=0)
+    """How long an idle connection is kept, which saves the next turn the TLS handshake."""
     http2: bool = False
+    """Speak HTTP/2; needs the extra `http2`."""
     proxy: Annotated[SecretStr, AfterValidator(_proxy_address)] | None = None
+    """An http://, https:// or socks5:// address, which may hold a password; the environment's without one."""
     ca_file: Path | None = None
+    """PEM file of the authorities to trust instead of the usual ones."""
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
@@ -117,8 +128,8 @@ class HttpClient:
         Raises ConfigError."""
         options = self._options
         proxy = options.proxy.get_secret_value() if options.proxy is not None else None
-        _need("h2", options.http2, "http2 = true", "http2")
-        _need("socksio", proxy is not None and proxy.startswith("socks5"), "a socks5 proxy", "socks")
+        _need("h2", options.http2, "http2 = true")
+        _need("socksio", proxy is not None and proxy.startswith("socks5"), "a socks5 proxy")
         all_headers = httpx.Headers({"Accept-Encoding": "identity", **headers})  # compression would hold tokens back
         all_headers.update({name: secret.get_secret_value() for name, secret in options.extra_headers.items()})
         make = partial(
@@ -233,9 +244,9 @@ def _from_file(path: Path) -> SecretStr:
     return SecretStr(found)
 
 
-def _need(package: str, wanted: bool, option: str, extra: str) -> None:
-    if wanted and find_spec(package) is None:
-        raise ConfigError(f"[llm] {option} needs the package {package}: pip install 'httpx[{extra}]'")
+def _need(package: str, wanted: bool, option: str) -> None:
+    if wanted:
+        extras.need(package, f"[llm] {option}")
 
 
 def _verify(options: HttpOptions) -> ssl.SSLContext:

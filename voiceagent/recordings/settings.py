@@ -8,9 +8,11 @@ from voiceagent.section import Section
 
 
 class RecordingsSection(Section):
-    """`path` is the folder ("" records nothing). Recordings older than `days` are deleted. `audio` False keeps only
-    what was said and when, without the sound."""
+    """Whether sessions are recorded."""
 
     path: str = ""
+    """The folder of recordings; empty records nothing."""
     days: Annotated[float, Field(gt=0)] = 30.0
+    """Older recordings are deleted."""
     audio: bool = True
+    """False keeps only what was said and when, without the sound."""

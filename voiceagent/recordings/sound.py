@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import av
 import numpy as np
 import numpy.typing as npt
+
+from voiceagent import extras
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = extras.optional("av", "a recording as Opus")
 
 HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 """RIFF, its size, WAVE, fmt, its size, format, channels, rate, bytes a second, bytes a frame, bits, data, its size."""

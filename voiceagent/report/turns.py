@@ -1,4 +1,4 @@
-"""From the lines of a recording to turns as data, the shape that `draw.js` draws (docs/page.md)."""
+"""From the lines of a recording to turns as data, the shape that `draw.js` draws (docs/guides/desktop/page.md)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

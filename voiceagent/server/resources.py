@@ -5,9 +5,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from voiceagent import engines as registry
+from voiceagent import extras
 from voiceagent.asr.base import AsrEngine
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
@@ -24,8 +25,10 @@ from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tts.base import TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
-from voiceagent.turn.smart_turn import SmartTurn
 from voiceagent.vad.base import VadEngine
+
+if TYPE_CHECKING:  # its package is optional
+    from voiceagent.turn.smart_turn import SmartTurn
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +80,10 @@ async def open_shared(
             await memory.open()
         model: SmartTurn | None = None
         if settings.turn.model:
-            model = SmartTurn(ModelStore(settings.models_dir))
+            extras.need("onnxruntime", "[turn] model")
+            from voiceagent.turn import smart_turn
+
+            model = smart_turn.SmartTurn(ModelStore(settings.models_dir))
             stack.push_async_callback(model.close)
             await model.open()
         if toolbox is None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from voiceagent.engines import Engines
 from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, Item
@@ -16,7 +16,9 @@ from voiceagent.session.tools import MakeServer, SessionTools
 from voiceagent.session.user_turn import UserTurn
 from voiceagent.settings import Settings
 from voiceagent.tools.toolbox import Toolbox
-from voiceagent.turn.smart_turn import SmartTurn
+
+if TYPE_CHECKING:  # its package is optional
+    from voiceagent.turn.smart_turn import SmartTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class SessionResources:
     engines: Engines
     settings: Settings
     apology: Phrase
-    turn_model: SmartTurn | None = None
+    turn_model: "SmartTurn | None" = None
     toolbox: Toolbox = field(default_factory=Toolbox)
     fillers: Fillers | None = None
     tool_server: MakeServer | None = None

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.errors import EngineError
 from voiceagent.session.timeline import now
 from voiceagent.turn.endpointing import Endpointer, EndpointingPolicy
-from voiceagent.turn.smart_turn import SmartTurn
+
+if TYPE_CHECKING:  # its package is optional
+    from voiceagent.turn.smart_turn import SmartTurn
 
 # One turn of the user while it is being heard: its audio goes to the recogniser, its words come back.
 
@@ -143,7 +146,7 @@ UNDECIDED_MS = 800
 class TurnEndDetector:
     """Silences are counted in samples at EAR_RATE by the caller."""
 
-    def __init__(self, watch: Endpointer, model: SmartTurn | None, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, watch: Endpointer, model: "SmartTurn | None", tasks: asyncio.TaskGroup) -> None:
         self._watch = watch
         self._model = model
         self._tasks = tasks
@@ -193,7 +196,7 @@ class TurnEndDetector:
         if utterance.confirmed:
             self._watch.ended(utterance.speech_samples * 1000 / EAR_RATE)
 
-    async def _ask(self, model: SmartTurn, utterance: UserTurn) -> None:
+    async def _ask(self, model: "SmartTurn", utterance: UserTurn) -> None:
         """Let the model hear the turn: its answer makes the wait shorter or longer."""
         finished = await model.finished(utterance.latest(0))
         if finished is not None and utterance is self._utterance:

@@ -25,12 +25,17 @@ Prefix = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{0,32}$")]
 
 
 class PolicySection(Section):
-    """How tools are run, as far as it is to be otherwise (see ToolPolicy)."""
+    """How tools are run, as far as it is to be otherwise."""
 
     deadline_seconds: Seconds | None = None
+    """After so long the call has failed; 15 unless the tool says otherwise."""
     on_interrupt: Literal["cancel", "keep"] | None = None
+    """At a barge-in the call is cancelled, or goes on and its result is told with the next answer; `cancel` unless the
+    tool says otherwise."""
     filler_ms: Milliseconds | None = None
+    """After so long the agent says a filler (0: never); 700 unless the tool says otherwise."""
     confirm: bool | None = None
+    """Whether the user is asked first; no unless the tool says otherwise."""
 
     def over(self, policy: ToolPolicy) -> ToolPolicy:
         return replace(policy, **self.model_dump(exclude_none=True))
@@ -40,7 +45,9 @@ class SourceSection(Section):
     """`policy` is that of all the source's tools, `policies` that of some, by the names that the source gives them."""
 
     policy: PolicySection = PolicySection()
+    """How all the source's tools are run."""
     policies: dict[str, PolicySection] = Field(default_factory=dict)
+    """How some of them are run, by the names that the source gives them."""
 
     def policy_of(self, name: str, own: ToolPolicy) -> ToolPolicy:
         """What is in force for this tool; `own` is what the source says of it."""
@@ -49,35 +56,49 @@ class SourceSection(Section):
 
 
 class PythonSection(SourceSection):
-    """`module` is a module's name or a `.py` file. Without `functions` all that are marked with `@tool` are taken."""
+    """Functions of a Python module."""
 
     module: Annotated[str, Field(min_length=1)]
+    """A module's name, or a `.py` file."""
     functions: tuple[str, ...] = ()
+    """The functions to offer; empty: all that are marked with `@tool`."""
     prefix: Prefix = ""
+    """Stands before their names."""
 
 
 class McpSection(SourceSection):
-    """Either a `command` that is started and spoken with by its standard input and output, or the `url` of a server.
-    The command gets a plain environment, with `env`, and with the variables that `inherit` names. `log_file` gets what
-    it writes to its standard error. `headers_env` are headers whose values the environment holds. `allowed` are the
-    server's own names of the tools that may be called; None allows all. `prefix` stands before them all, by default the
-    server's name and `_`. `mode` "legacy" is for old servers that cannot bear being asked for the newest protocol."""
+    """An MCP server: a `command` that is started and spoken with by its standard streams, or the `url` of one."""
 
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,31}$")]
+    """Stands before the names of the server's tools."""
     command: str = ""
+    """The program to start."""
     args: tuple[str, ...] = ()
+    """Its arguments."""
     env: dict[str, SecretStr] = Field(default_factory=dict)
+    """Variables for it, beside a plain environment."""
     inherit: tuple[str, ...] = ()
+    """Names of variables that it gets from the server's own environment."""
     cwd: Path | None = None
+    """Its working folder."""
     log_file: Path | None = None
+    """Gets what it writes to its standard error, which may be users' words."""
     url: Endpoint | None = None
+    """Address of a server by streamable HTTP."""
     headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
+    """Sent with each request; taken for secrets."""
     headers_env: dict[HeaderName, str] = Field(default_factory=dict)
+    """Headers whose values are in these variables of the environment."""
     allowed: tuple[str, ...] | None = None
+    """The server's own names of the tools that may be called; all without it."""
     prefix: Prefix | None = None
+    """Stands before all names; without it the server's name and `_`."""
     mode: Literal["auto", "legacy"] = "auto"
+    """`legacy` is for old servers that cannot bear being asked for the newest protocol."""
     connect_seconds: Seconds = 15.0
+    """For connecting and listing the tools."""
     retry_seconds: Seconds = 1.0
+    """Before connecting again; doubled each time, up to a minute."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -90,20 +111,30 @@ class McpSection(SourceSection):
 
 
 class WebhookSection(Section):
-    """One tool, which is a request to `url`. `parameters` is the JSON schema of the arguments, or the file with it.
-    With a `secret` each request is signed."""
+    """A tool that is a request to a web address."""
 
     name: ToolName
+    """The tool's name, as the model sees it."""
     description: Annotated[str, Field(min_length=1)]
+    """What it does, for the model."""
     parameters: dict[str, JsonValue] | Path = Field(default_factory=dict)
+    """JSON schema of the arguments, or the path of a file with it."""
     url: Endpoint
+    """Where the request goes."""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
+    """How it is sent."""
     headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
+    """Sent along; taken for secrets."""
     headers_env: dict[HeaderName, str] = Field(default_factory=dict)
+    """Headers whose values are in these variables of the environment."""
     secret: SecretStr | None = None
+    """Signs each request."""
     secret_env: str = ""
+    """The variable that holds the secret."""
     connect_seconds: Seconds = 3.0
+    """For the connection; the answer has `deadline_seconds`."""
     policy: PolicySection = PolicySection()
+    """How the tool is run."""
 
     @model_validator(mode="after")
     def _one_secret(self) -> Self:
@@ -113,17 +144,23 @@ class WebhookSection(Section):
 
 
 class ToolsSection(Section):
-    """`threads`: how many functions that are not async may run at once. With `client_mcp` clients of the Realtime
-    protocol may name MCP servers for their session: any at a public address, by https; those of `client_mcp_hosts`
-    (`mcp.example.com`, `*.example.com`) wherever they are. Such a server must answer within `client_mcp_seconds`."""
+    """What agents may call."""
 
     threads: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many functions that are not async may run at once."""
     python: tuple[PythonSection, ...] = ()
+    """Python functions."""
     mcp: tuple[McpSection, ...] = ()
+    """MCP servers."""
     webhook: tuple[WebhookSection, ...] = ()
+    """Webhooks."""
     client_mcp: bool = False
+    """Whether clients of the Realtime protocol may name MCP servers for their session: any at a public address, by
+    https."""
     client_mcp_hosts: tuple[str, ...] = ()
+    """Hosts that such servers may be on wherever they are (`mcp.example.com`, `*.example.com`)."""
     client_mcp_seconds: Seconds = 10.0
+    """For connecting to such a server and listing its tools."""
 
     @model_validator(mode="after")
     def _servers_differ(self) -> Self:

@@ -27,13 +27,15 @@ class HibariTts:
     """Speaks English with one voice, sentence by sentence, on threads of its own; any event loop may call it."""
 
     class Options(BaseModel):
-        """`voice`: "heart" is in the package; the others must lie in hibari's own cache. `threads`: sentences spoken at
-        the same time, one core each. `speed` multiplies the request's."""
+        """A small English voice on this machine."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
         voice: str = DEFAULT
+        """`heart` is in the package; the others must lie in hibari's own cache."""
         threads: Annotated[int, Field(ge=1, le=16)] = 2
+        """Sentences spoken at the same time, one core each."""
         speed: Annotated[float, Field(ge=0.5, le=2.0)] = 1.0
+        """Multiplies the request's."""
 
     def __init__(self, options: Options, models: ModelStore) -> None:
         self._options = options

@@ -30,22 +30,30 @@ def _api_key() -> SecretStr:
 
 
 class OpenAITtsOptions(BaseModel):
-    """`base_url` is OPENAI_BASE_URL unless given; `api_key` is VOICEAGENT_TTS_API_KEY or OPENAI_API_KEY; both are read
-    when the engine is made. `sample_rate` is the server's, in Hz (OpenAI's 24,000). `extra_body` adds to the request or
-    overrides it, with `instructions` for example. `read_seconds` is a backstop behind the session's own deadlines."""
+    """Any `/v1/audio/speech` endpoint, streamed. Address and key are read when the engine is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     base_url: WebAddress = Field(default_factory=_base_url)
+    """The endpoint; `OPENAI_BASE_URL` without one."""
     api_key: KeySecret = Field(default_factory=_api_key)
+    """The key; `VOICEAGENT_TTS_API_KEY` or `OPENAI_API_KEY` without one."""
     model: str = "gpt-4o-mini-tts"
+    """The model to ask for."""
     voice: str = "alloy"
+    """The voice to ask for."""
     sample_rate: Annotated[int, Field(ge=8000, le=48_000)] = 24_000
+    """The server's, in Hz."""
     extra_headers: dict[HeaderName, HeaderSecret] = Field(default_factory=dict)
+    """Sent with each request; taken for secrets."""
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    """Added to the request, or over it: `instructions` for example."""
     connect_seconds: Seconds = 5.0
+    """For the connection."""
     read_seconds: Seconds = 30.0
+    """A backstop behind the session's own deadlines."""
     keepalive_seconds: Seconds = 60.0
+    """How long an idle connection is kept."""
 
 
 class OpenAITts:

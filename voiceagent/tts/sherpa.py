@@ -129,16 +129,20 @@ def _unusable(folder: Path, why: str) -> ConfigError:
 
 
 class SherpaTtsOptions(BaseModel):
-    """`model`: a name of the catalogue, or the path of a folder with a sherpa-onnx voice. `voice`: a speaker of it, by
-    number or by name. `num_threads` work on one clause; `workers` clauses are spoken at once."""
+    """A sherpa-onnx voice on this machine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
+    """A name of the catalogue, or the folder of a sherpa-onnx voice."""
     voice: str = "0"
+    """A speaker of it, by number or by name."""
     speed: Annotated[float, Field(ge=0.5, le=2.0)] = 1.0
+    """Multiplies the request's."""
     num_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that work on one clause."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Clauses spoken at once."""
 
 
 class SherpaTts:

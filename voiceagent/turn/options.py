@@ -41,29 +41,25 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """How hard the agent is to interrupt in one phase: milliseconds that a voice must go on to be confirmed.
-
-    `words_ms`: a clear voice that says something. `voice_ms`: a clear voice of which no words are known.
-    `listening_ms`: a clear voice with nothing but backchannels. `doubtful_ms`: what may be noise or a loudspeaker, if
-    there are words in it. `short_ms`: below it, a voice that has ended counts only if it was a command.
-    `answers`: backchannels count as words.
-    """
+    """How hard the agent is to interrupt in one phase: milliseconds that a voice must go on to be confirmed."""
 
     words_ms: int = 704
+    """For a clear voice that says something."""
     voice_ms: int = 1216
+    """For a clear voice of which no words are known."""
     listening_ms: int = 2016
+    """For a clear voice with nothing but backchannels."""
     doubtful_ms: int = 2016
+    """For what may be noise or a loudspeaker, if there are words in it."""
     short_ms: int = 448
+    """Below it a voice that has ended counts only if it was a command."""
     answers: bool = False
+    """Whether backchannels count as words."""
 
 
 @dataclass(frozen=True, slots=True)
 class BargeInSettings:
-    """A manner for each phase.
-
-    `hint` is the detector's probability that is reason enough to pause, `threshold` the one that counts as voice.
-    `clear` (the share of sure windows), `thin_db` (body) and `hum_db` (brightness) tell voices apart, see
-    `interrupt_voice`. `echo_db`: how much louder than the echo explains somebody else must be.
+    """Barge-in: what stops the agent, in each phase of its response.
 
     Chosen by `python -m benchmarks.barge_in` for the phase SPEAKING; the other phases are set by judgement. With one of
     `clear` 0.4 to 0.9, `thin_db` -18 to -14, `words_ms` 704 to 896 or `doubtful_ms` 1984 to 2496 changed, no kind of
@@ -72,15 +68,25 @@ class BargeInSettings:
     """
 
     thinking: Thresholds = field(default_factory=lambda: Thresholds(256, 384, 1216, 1504, 192))
+    """While the response is being prepared and nothing of it was heard."""
     first_words: Thresholds = field(default_factory=lambda: Thresholds(608, 1024, 1600, 3008, 384))
+    """While it has just begun."""
     speaking: Thresholds = field(default_factory=Thresholds)
+    """While it is spoken."""
     last_words: Thresholds = field(default_factory=lambda: Thresholds(384, 704, 704, 1504, 192, answers=True))
+    """While less than a second of it is left."""
     hint: float = 0.3
+    """The detector's probability that is reason enough to pause."""
     threshold: float = 0.5
+    """The probability that counts as voice."""
     clear: float = 0.7
+    """Share of sure windows that a clear voice has."""
     thin_db: float = -14.0
+    """Body (low against middle frequencies) below which a voice may be a loudspeaker; less where the user has less."""
     hum_db: float = -18.0
+    """Brightness below which a voice that has ended was only hummed, as a backchannel is."""
     echo_db: float = 7.0
+    """How much louder than the echo explains somebody else must be."""
 
     def manner(self, phase: Phase) -> Thresholds:
         match phase:

@@ -1,7 +1,7 @@
 """The `voiceagent.*` events: what OpenAI's protocol has no words for, told to clients that asked for it.
 
 A client asks by `session.update` with `session.voiceagent.events` true; a `voiceagent.warning` is told to all. No known
-client minds them; see docs/protocols/openai-realtime.md.
+client minds them; see docs/guides/python/openai-realtime.md.
 """
 
 from typing import Literal

@@ -23,7 +23,7 @@ GROUP = "voiceagent.telephone"
 
 
 def installed_vendors() -> list[AnyVendor]:
-    """All of them, ours in the order of their files. Raises ConfigError for one that is none or has the name of another."""
+    """All of them, ours in the order of their files. Raises ConfigError for one that is none or has another's name."""
     offered: list[tuple[str, object]] = []
     for module in pkgutil.iter_modules(vendors.__path__):
         path = f"{vendors.__name__}.{module.name}"

@@ -26,10 +26,11 @@ def base64_value(secret: SecretStr) -> SecretStr:
 
 
 class VendorSection(Section):
-    """`secret` is one of our own, for the path (`/exotel/<secret>`), the query or an Authorization header, where the
-    vendor has nothing better."""
+    """What every telephone vendor's table may have."""
 
     secret: SecretStr | None = None
+    """A secret of your own for the path (`/exotel/SECRET`), the query or an Authorization header, where the vendor has
+    nothing better."""
 
     @field_validator("secret")
     @classmethod
@@ -40,24 +41,34 @@ class VendorSection(Section):
 
 
 class CallSection(Section):
-    """`public_url` is where vendors reach this server. `greeting` is said when a call begins. `destinations` are whom
-    callers may be given to, by name; `dial_after` names the one that is dialled when our stream ends. `parameters` go
-    along with every call that our own pages answer. Keyed digits: `key_end` completes them, `key_seconds` of waiting,
-    or `key_count` of them; `key_words` tells the model."""
+    """Telephone calls, from whatever vendor."""
 
     public_url: WebAddress | None = None
+    """Where vendors reach this server; without it, at the address they asked."""
     greeting: str = ""
+    """Said when a call begins; empty: nothing."""
     lead_ms: Annotated[int, Field(ge=20, le=5000)] = 160
+    """Audio sent ahead of what is played."""
     tools: tuple[CallTool, ...] = ("end_call", "transfer_call")
+    """What the agent may do with the call: `end_call`, `transfer_call`."""
     destinations: dict[str, str] = Field(default_factory=dict)
+    """Whom callers may be transferred to: telephone numbers or `sip:` addresses by name."""
     any_destination: bool = False
+    """Whether the model may name other numbers as well."""
     dial_after: str = ""
+    """The destination that is dialled when our stream ends, by its name."""
     parameters: dict[str, str] = Field(default_factory=dict)
+    """Go along with every call that our own answer pages take."""
     key_end: Annotated[str, Field(pattern="^[0-9*#A-D]?$")] = "#"
+    """The key that completes keyed digits; empty: none."""
     key_seconds: Seconds = 2.5
+    """How long after the last key the digits are complete."""
     key_count: Annotated[int, Field(ge=0, le=64)] = 0
+    """How many digits complete them; 0: any number."""
     key_words: str = "[keypad: {digits}]"
+    """How the model is told of them; `{digits}` stands for the digits."""
     control_seconds: Seconds = 10.0
+    """How long a vendor's interface may take."""
 
     @field_validator("destinations")
     @classmethod

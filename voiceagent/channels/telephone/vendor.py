@@ -77,8 +77,8 @@ class IdentifiedCaller:
 
 
 class VendorRoutes(Generic[S]):
-    """Routes of one vendor: `/<vendor>` and `/<vendor>/<key>` are its stream, `/<vendor>/voice` answers an incoming call
-    with it, `/<vendor>/transfer` dials somebody."""
+    """Routes of one vendor: `/<vendor>` and `/<vendor>/<key>` are its stream, `/<vendor>/voice` answers an incoming
+    call with it, `/<vendor>/transfer` dials somebody."""
 
     def __init__(self, host: ChannelHost, vendor: Vendor[S], settings: CallSection, section: S) -> None:
         self.host = host

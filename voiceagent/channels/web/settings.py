@@ -9,13 +9,16 @@ from voiceagent.section import Section
 
 
 class Preset(Section):
-    """An agent to talk to. `name` by language of the page (`en`, `zh`); `instructions` and `voice` None mean those of
-    the server. Whoever may load the page may read them."""
+    """An agent that the page offers. Whoever may load the page may read it."""
 
     id: Annotated[str, Field(pattern="^[a-z0-9-]+$")]
+    """What programs call it."""
     name: Mapping[str, str]
+    """What it is called, by language of the page (`en`, `zh`)."""
     instructions: str | None = None
+    """Its system prompt; the server's without one."""
     voice: str | None = None
+    """Its voice; the server's without one."""
 
 
 PRESETS = (
@@ -41,8 +44,11 @@ PRESETS = (
 
 
 class PageSection(Section):
-    """`enabled` False serves no page. `languages` are offered as what the user may speak (BCP 47)."""
+    """The page at `/`."""
 
     enabled: bool = True
+    """False serves no page."""
     agents: Annotated[tuple[Preset, ...], Field(min_length=1)] = PRESETS
+    """Whom one may talk to."""
     languages: tuple[str, ...] = ("en", "zh")
+    """Offered as what the user may speak (BCP 47)."""

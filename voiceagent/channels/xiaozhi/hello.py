@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
+from voiceagent import extras
 from voiceagent.channels.xiaozhi.loudspeaker import RATE
 from voiceagent.channels.xiaozhi.messages import AudioParams, Features, Received, Version
 from voiceagent.errors import Refused
@@ -35,6 +36,8 @@ def agree(hello: Received, version: Version | None, *, pcm_down: bool) -> Terms:
     is_pcm = params.format == "pcm"
     if is_pcm and params.sample_rate not in PCM_RATES:
         raise Refused("bad_hello", "the sampling rate is not known")
+    if not (is_pcm and pcm_down) and not extras.installed("av"):
+        raise Refused("no_opus", str(extras.MissingExtra("Opus", "av")))
     told: dict[int, Version] = {known: known for known in get_args(Version)}
     return Terms(
         version=version or told.get(hello.version, 1),

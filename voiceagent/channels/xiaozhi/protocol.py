@@ -1,6 +1,6 @@
 """xiaozhi-esp32 firmware over WebSocket: JSON in text messages, one packet of audio in a binary one.
 
-What each of its versions does with a message was found by running it; `docs/protocols/xiaozhi.md` tells it.
+What each of its versions does with a message was found by running it; `docs/guides/speaker/xiaozhi.md` tells it.
 """
 
 from collections.abc import Sequence

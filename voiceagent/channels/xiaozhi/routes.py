@@ -1,6 +1,7 @@
 """xiaozhi-esp32 devices: the WebSocket they talk over, and the place where they send their photos.
 
-A device knows neither from itself: OTA tells it the one, and the WebSocket the other. See `docs/protocols/xiaozhi.md`.
+A device knows neither from itself: OTA tells it the one, and the WebSocket the other. See
+`docs/guides/speaker/xiaozhi.md`.
 """
 
 import asyncio

@@ -78,16 +78,20 @@ LongSecret = Annotated[SecretStr, AfterValidator(long_enough)]
 
 
 class FirmwareSection(Section):
-    """An image, the one for the app partition. `board` is a pattern (`bread-*`) for the board's name; `percent` of its
-    devices get it. `force` gives it to devices of any other version, newer ones too. `url` is where devices load it
-    ("": from this server)."""
+    """A firmware image for devices."""
 
     board: Annotated[str, Field(min_length=1)]
+    """Pattern for the board's name, such as `bread-*`."""
     version: str
+    """Numbers and dots only; the image must say the same."""
     file: Path
+    """The image for the app partition."""
     percent: Annotated[float, Field(ge=0, le=100)] = 100.0
+    """Share of the board's devices that get it."""
     force: bool = False
+    """Give it to devices of any other version, newer ones too."""
     url: DeviceAddress = ""
+    """Where devices load it; empty: from this server."""
 
     @field_validator("version")
     @classmethod
@@ -111,13 +115,16 @@ class FirmwareSection(Section):
 
 
 class NodeSection(Section):
-    """A server that devices are sent to. `url` is its own `public_url`, `sessions` how many talks it takes, `health`
-    where it is asked how it is ("": at its /healthz)."""
+    """A server that devices are sent to."""
 
     url: Annotated[DeviceAddress, Field(min_length=1)]
+    """Its own `public_url`."""
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Its share of the devices."""
     sessions: Annotated[int, Field(ge=1)] = 500
+    """How many sessions it takes."""
     health: Annotated[str, AfterValidator(lambda value: web_address(value) if value else "")] = ""
+    """Where it is asked for its health; empty: at its `/healthz`."""
 
     @property
     def health_url(self) -> str:
@@ -125,30 +132,36 @@ class NodeSection(Section):
 
 
 class FleetSection(Section):
-    """`access`: "open" lets every device in; "list" those in `allow`, those that an operator allowed and those that
-    prove their serial number; "code" those that an operator activated by the code they say. "" is "open" where no API
-    keys are configured, else "code".
-
-    `path` is the SQLite file of devices ("" keeps them in memory only). `secret` makes the tokens ("" : one is made and
-    kept in that file); those of `old_secrets` count too. `tenant` pays for devices that nobody else was named for.
-    `serial_keys` are the keys burnt into devices, by serial number, in hex. `admin_key` opens `/xiaozhi/speakers`.
-
-    `framing` is the binary framing that devices are told to use. `timezone` is the one of their clocks, such as
-    `Asia/Shanghai` ("" : the server's). `activation_message` is shown with the code, which takes `{code}`'s place."""
+    """Which devices may connect, what firmware they get and which server they are sent to."""
 
     access: Literal["", "open", "list", "code"] = ""
+    """`open` lets every device in; `list` those in `allow`, those that an operator allowed and those that prove a
+    serial number; `code` those that were activated by the code they say. Empty is `open` without API keys, else `code`.
+    """
     path: str = ""
+    """SQLite file of the devices; empty keeps them in memory only."""
     secret: LongSecret | None = None
+    """Makes the devices' tokens; without it one is made and kept in the file at `path`."""
     old_secrets: tuple[LongSecret, ...] = ()
+    """Secrets whose tokens still count."""
     tenant: TenantName = ""
+    """Who pays for devices that nobody else was named for."""
     allow: frozenset[DeviceId] = frozenset()
+    """MAC addresses of devices that may connect."""
     serial_keys: Mapping[str, SecretStr] = {}
+    """The keys burnt into devices, in hex, by serial number."""
     admin_key: LongSecret | None = None
+    """Opens `/xiaozhi/speakers`."""
     framing: Literal[1, 2, 3] = 1
+    """The binary framing that devices are told to use; 2 lets a server cancel echo."""
     timezone: str = ""
+    """The time zone of the devices' clocks, such as `Asia/Shanghai`; empty: the server's."""
     activation_message: Annotated[str, Field(max_length=200)] = ""
+    """Shown with the activation code, which takes the place of `{code}`."""
     firmware: tuple[FirmwareSection, ...] = ()
+    """The firmware images on offer."""
     nodes: tuple[NodeSection, ...] = ()
+    """The servers among which devices are spread; empty: this one."""
 
     @field_validator("timezone")
     @classmethod
@@ -240,31 +253,34 @@ def phrases(language: str | None) -> Phrases:
 
 
 class XiaozhiSection(FleetSection):
-    """`on_wake`: what a wake word brings about; `wake_audio`: whether the two seconds of sound that hold it are heard
-    too. `wake_words` add to those known. `greeting` and `goodbye` None mean the agent's language's own.
-
-    `silence_seconds`: how long nobody speaks before the agent says goodbye and hangs up. `exit_words` said alone end
-    the talk once they are answered.
-
-    `lead_frames`: packets of 60 ms that a device is given ahead of what it plays; `chip_lead_frames` by its chip.
-    `pcm_down`: whether a client that sends plain PCM is sent PCM as well.
-
-    `public_url`: where devices reach this server by HTTP ("" : at the host and port they connected to). Who may come
-    in, firmware and nodes: see FleetSection."""
+    """Devices with xiaozhi-esp32 firmware: how they talk. Who may connect, firmware and nodes: see FleetSection."""
 
     on_wake: Literal["greet", "silent", "text"] = "greet"
+    """What a wake word brings about: a greeting, nothing, or its words as the user's turn."""
     wake_audio: bool = False
+    """Whether the two seconds of sound that hold the wake word are heard too."""
     wake_words: tuple[str, ...] = ()
+    """Wake words beside those known."""
     wake_tail_ms: Milliseconds = 200
+    """Sound after the wake word that still belongs to it."""
     greeting: str | None = None
+    """Said after a wake word; the agent's language's own without one, nothing when empty."""
     goodbye: str | None = None
+    """Said before the agent hangs up; likewise."""
     silence_seconds: Annotated[float, Field(gt=0, le=120)] = 60.0
+    """How long nobody speaks before the agent says goodbye and hangs up."""
     exit_words: tuple[str, ...] = ("goodbye", "bye bye", "bye", "再见", "拜拜", "退出", "退下吧")
+    """Said alone, these end the session once they are answered."""
     lead_frames: Annotated[int, Field(ge=1, le=10)] = 3
+    """Packets of 60 ms that a device is given ahead of what it plays."""
     chip_lead_frames: Mapping[str, Annotated[int, Field(ge=1, le=10)]] = {"esp32c3": 1}
+    """The same by the device's chip."""
     pcm_down: bool = False
+    """Whether a client that sends plain PCM is sent PCM as well."""
     tool_seconds: Seconds = 15.0
+    """How long a device may take for a call of its tools."""
     public_url: DeviceAddress = ""
+    """Where devices reach this server by HTTP; empty: at the host and port they connected to."""
 
     def lead_of(self, chip: str) -> int:
         """Packets of lead for a device with this chip; "" where it is not known."""

@@ -17,14 +17,18 @@ from voiceagent.section import Section
 
 
 class AuditSettings(Section):
-    """`[llm.audit]`. `path` is the file, "" the log (`voiceagent.audit`). A file of `megabytes` is moved to `path.1`,
-    `path.2` …, of which `keep` are kept. `content` adds the question and the answer in words."""
+    """The audit log: one line of JSON a request."""
 
     on: bool = False
+    """Whether there is one."""
     path: str = ""
+    """The file; without one the lines go to the log, as `voiceagent.audit`."""
     megabytes: float = Field(default=64.0, gt=0)
+    """A file of this size is moved away."""
     keep: int = Field(default=10, ge=0)
+    """So many old files are kept."""
     content: bool = False
+    """Adds the words of question and answer."""
 
 
 class AuditEntry(msgspec.Struct, omit_defaults=True):

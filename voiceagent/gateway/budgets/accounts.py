@@ -25,33 +25,39 @@ CHINESE = "抱歉，我暂时无法继续回答，请稍后再试。"
 
 
 class Budget(Section):
-    """Spending of a UTC day and a UTC month, in the currency of the prices; 0 is no budget."""
+    """Spending in the currency of the prices; 0 is no budget."""
 
     daily: Amount = 0.0
+    """Of a UTC day."""
     monthly: Amount = 0.0
+    """Of a UTC month."""
 
 
 class MoneySettings(Section):
-    """`[llm.money]`. `path` is the SQLite file the ledger is kept in ("" keeps it in memory only), `redis` the address
-    of a Redis that all processes share, which is used instead.
-
-    `all` holds for all tenants together, `tenant` for each one, `tenants` for those named, instead of it. `warn`,
-    `degrade` and `refuse` are shares of a budget: from the first on there is a warning once a period, from the second
-    the cheaper model answers (where there is one), from the third on `sentences` (by language) are said instead of an
-    answer; 0 leaves a step out. `answer_tokens` is what an answer may come to where a request sets no limit; it should
-    be the most, since budgets are kept by it. Days older than `keep_days` are forgotten."""
+    """Budgets."""
 
     path: str = ""
+    """SQLite file of the ledger; empty keeps it in memory only."""
     redis: SecretStr | None = None
+    """Address of a Redis that all processes share, used instead of `path`."""
     all: Budget = Budget()
+    """Of all tenants together."""
     tenant: Budget = Budget()
+    """Of each tenant."""
     tenants: dict[str, Budget] = Field(default_factory=dict)
+    """Of those named, instead of it."""
     warn: Amount = 0.8
+    """Share of a budget from which on there is a warning, once a period; 0: none."""
     degrade: Amount = 0.9
+    """Share from which on the cheaper model answers, where there is one; 0: never."""
     refuse: Amount = 1.0
+    """Share from which on `sentences` are said instead of an answer; 0: never."""
     sentences: dict[str, str] = Field(default_factory=lambda: {"en": ENGLISH, "zh": CHINESE}, min_length=1)
+    """What is said then, by language."""
     answer_tokens: Annotated[int, Field(ge=1)] = 1000
+    """What an answer may come to where a request sets no limit. It should be the most, since budgets are kept by it."""
     keep_days: Annotated[int, Field(ge=32)] = 400
+    """Older sums are deleted."""
 
     def budget(self, account: str) -> Budget:
         return self.all if account == EVERYONE else self.tenants.get(account, self.tenant)

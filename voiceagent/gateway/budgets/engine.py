@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 
+from voiceagent import extras
 from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import (
     NANOS,
@@ -30,6 +31,7 @@ AlertHook = Callable[[BudgetAlert], None]
 def ledger_of(settings: MoneySettings, clock: PeriodClock | None = None) -> Ledger:
     """The ledger that the settings ask for. Raises ConfigError for a Redis address that is none."""
     if settings.redis is not None:
+        extras.need("redis", "[llm.money] redis")
         from voiceagent.gateway.budgets.redis import RedisLedger  # only who configures it needs the package
 
         return RedisLedger(settings.redis, settings.keep_days, clock)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from voiceagent import extras
 from voiceagent.errors import EngineError
 from voiceagent.gateway.cache.index import MeaningIndex
 from voiceagent.gateway.cache.meaning import EmbeddingOptions, EncoderMeaning, EndpointMeaning, MeaningModel, Vector
@@ -37,16 +38,21 @@ _PIECE = re.compile(r"\s*(?:[\u3040-\u30ff\u3400-\u9fff]{1,4}[^\w\s]*|[^\s\u3040
 
 
 class CacheSection(Section):
-    """`[llm.cache]`. `meaning`: questions in other words are found by the built-in rules ("words"), moreover by the
-    English encoder of the catalogue ("encoder") or by an embedding endpoint ("endpoint"), or not at all ("off").
-    `entries` answers are kept of each tenant for `seconds`, in the SQLite file `path` (none: in memory) or in Redis."""
+    """Kept answers to questions that stand alone."""
 
     meaning: Literal["words", "encoder", "endpoint", "off"] = "words"
+    """How questions in other words are found: by the built-in rules (`words`), moreover by the English encoder of the
+    catalogue (`encoder`) or an embedding endpoint (`endpoint`), or not at all (`off`)."""
     endpoint: EmbeddingOptions | None = None
+    """The embedding endpoint."""
     entries: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    """Answers kept of each tenant."""
     seconds: Seconds = WEEK
+    """How long they are kept."""
     path: str = ""
+    """SQLite file; in memory without one."""
     redis: SecretStr | None = None
+    """Address of a Redis, used instead."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -190,6 +196,7 @@ def cached(
     """The engine behind the cache of the settings. Raises ConfigError for a Redis address that is none."""
     store: CacheStore
     if settings.redis is not None:
+        extras.need("redis", "[llm.cache] redis")
         from voiceagent.gateway.cache.redis import RedisStore  # only who configures it needs the package
 
         store = RedisStore(settings.redis, settings.entries, settings.seconds)

@@ -79,14 +79,18 @@ class EncoderMeaning:
 
 
 class EmbeddingOptions(Section):
-    """`[llm.cache.endpoint]`: an OpenAI-compatible `/embeddings` under `base_url`. `threshold` is the model's: measure
-    it on questions of yours. A question whose vector does not come within `seconds` goes to the model."""
+    """An OpenAI-compatible `/embeddings`."""
 
     base_url: WebAddress
+    """Its address."""
     model: Annotated[str, Field(min_length=1)] = "text-embedding-3-small"
+    """The model to ask for."""
     api_key: KeySecret | None = None
+    """Its key."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """The model's similarity from which on two questions are one: measure it on questions of yours."""
     seconds: Seconds = 0.15
+    """A question whose vector takes longer goes to the model."""
 
 
 class _Embedding(msgspec.Struct):

@@ -63,22 +63,28 @@ ORDER BY number DESC LIMIT ?
 
 
 class ArmOptions(Section):
-    """Like a route: endpoints and groups, none for those of the route that was split, and an effort. `weight` is its
-    share of the users among all arms'."""
+    """One arm of an experiment."""
 
     name: Name
+    """Its name."""
     weight: Annotated[float, Field(gt=0)] = 1.0
+    """Its share of the users among all arms'."""
     to: Names = ()
+    """Endpoints and groups; none for those of the route that was split."""
     effort: Effort | None = None
+    """Holds where the request asks for none itself."""
 
 
 class ExperimentOptions(Section):
-    """`[[llm.experiments]]`. `routes` names the routes whose requests take part, none for all. A user stays in an arm
-    as long as the arms and their weights stay; one who is not known stays in it for a session."""
+    """A split of requests by user. A user stays in an arm as long as the arms and their weights stay; one who is not
+    known stays in it for a session."""
 
     name: Name
+    """Its name."""
     routes: Names = ()
+    """The routes whose requests take part; none for all."""
     arms: Annotated[tuple[ArmOptions, ...], Field(min_length=2)]
+    """What is compared, each with the first."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

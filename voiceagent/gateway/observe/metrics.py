@@ -149,13 +149,18 @@ class GatewayMetrics:
         yield from self._of_endpoints()
         yield from self._of_layers()
         status = self._edge.status()
-        for name, what, value in (
-            ("requests", "Callers' requests", status.requests),
-            ("failed", "Callers' requests that no endpoint could answer", status.failed),
-            ("hedged", "Callers' requests that got a second one, as the first was late", status.hedged),
-            ("resumed", "Answers that broke off and went on elsewhere", status.resumed),
-        ):
-            yield CounterMetricFamily(f"voiceagent_llm_edge_{name}", what, value=value)
+        yield CounterMetricFamily("voiceagent_llm_edge_requests", "Callers' requests", value=status.requests)
+        yield CounterMetricFamily(
+            "voiceagent_llm_edge_failed", "Callers' requests that no endpoint could answer", value=status.failed
+        )
+        yield CounterMetricFamily(
+            "voiceagent_llm_edge_hedged",
+            "Callers' requests that got a second one, as the first was late",
+            value=status.hedged,
+        )
+        yield CounterMetricFamily(
+            "voiceagent_llm_edge_resumed", "Answers that broke off and went on elsewhere", value=status.resumed
+        )
 
     def report(self) -> dict[str, JsonValue]:
         """The status as JSON: no key, no address, nobody's words."""

@@ -51,31 +51,38 @@ Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class RouteOptions(Section):
-    """One rule. It takes a request that meets all conditions which are set; the first rule that takes it is its route.
-
-    `to` names endpoints and groups, none for all endpoints. `effort` holds where the request asks for none itself.
-
-    `matches` is searched for in the user's last words, in any case. Words are counted as Latin words, of Chinese two
-    characters each. `languages` are those of the user's last words if their script tells ("zh", "ja", "ko", "ru" …),
-    else the caller's, else "en". `tools`: the model has tools to call, or none. `results`: it is to go on after the
-    results of tools, or not. `hours` ("22:00-06:00") and `days` are those of the `zone`; an hour past midnight belongs
-    to the day it falls on. Turns are the user's, counted from 1."""
+    """One rule. It takes a request that meets all the conditions set; the first rule that takes it is its route."""
 
     name: Name
+    """The route's name, in metrics."""
     to: Names = ()
+    """Endpoints and groups; none for all endpoints."""
     effort: Effort | None = None
+    """Holds where the request asks for none itself."""
     matches: Pattern | None = None
+    """Regular expression that is searched for in the user's last words, in any case."""
     min_words: Annotated[int, Field(ge=0)] = 0
+    """Fewest words of the user; two Chinese characters count as one."""
     max_words: Annotated[int, Field(ge=0)] | None = None
+    """Most words."""
     languages: tuple[str, ...] = ()
+    """Of the user's last words if their script tells (`zh`, `ja`, `ko`, `ru` …), else the caller's, else `en`."""
     tools: bool | None = None
+    """The model has tools to call, or none."""
     results: bool | None = None
+    """It goes on after the results of tools, or not."""
     tenants: tuple[str, ...] = ()
+    """Names of API keys."""
     hours: Hours | None = None
+    """Such as `22:00-06:00`."""
     days: tuple[Day, ...] = ()
+    """`mon` to `sun`; an hour past midnight belongs to the day it falls on."""
     zone: Zone = "UTC"
+    """The time zone of hours and days."""
     min_turn: Annotated[int, Field(ge=0)] = 0
+    """From this turn of the user on, counted from 1."""
     max_turn: Annotated[int, Field(ge=0)] | None = None
+    """Up to this turn."""
 
     @model_validator(mode="after")
     def _some_are_left(self) -> Self:

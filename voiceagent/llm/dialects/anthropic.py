@@ -33,15 +33,19 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class AnthropicLlmOptions(HttpOptions):
-    """`prompt_cache` marks the tools and the instructions to be kept by the server, which pays where they are long."""
+    """Anthropic's messages protocol."""
 
     home: ClassVar[str] = ANTHROPIC_URL
     key_variable: ClassVar[str] = "ANTHROPIC_API_KEY"
 
     base_url: WebAddress = Field(default_factory=lambda: os.environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_URL)
+    """The endpoint; `ANTHROPIC_BASE_URL`, or Anthropic's own, without one."""
     api_key: KeySecret | None = Field(default_factory=lambda: key_from("ANTHROPIC_API_KEY"))
+    """The key; `ANTHROPIC_API_KEY` without one."""
     model: str = Field(default="claude-haiku-4-5", min_length=1)
+    """The model to ask for."""
     prompt_cache: bool = False
+    """Marks tools and instructions to be kept by the server, which pays where they are long."""
 
 
 class AnthropicLlm(RemoteLlm):

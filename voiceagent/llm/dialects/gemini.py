@@ -61,8 +61,11 @@ class GeminiLlmOptions(HttpOptions):
     key_variable: ClassVar[str] = "GEMINI_API_KEY"
 
     base_url: WebAddress = Field(default_factory=lambda: os.environ.get("GOOGLE_GEMINI_BASE_URL") or GEMINI_URL)
+    """The endpoint; `GOOGLE_GEMINI_BASE_URL`, or Google's own, without one."""
     api_key: KeySecret | None = Field(default_factory=lambda: key_from("GEMINI_API_KEY") or key_from("GOOGLE_API_KEY"))
+    """The key; `GEMINI_API_KEY` or `GOOGLE_API_KEY` without one."""
     model: str = Field(default="gemini-2.5-flash", min_length=1)
+    """The model to ask for."""
 
 
 class GeminiLlm(RemoteLlm):

@@ -23,9 +23,13 @@ class OpenAILlmOptions(HttpOptions):
     key_variable: ClassVar[str] = "OPENAI_API_KEY"
 
     base_url: WebAddress = Field(default_factory=lambda: os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
+    """The endpoint; `OPENAI_BASE_URL`, or OpenAI's own, without one."""
     api_key: KeySecret | None = Field(default_factory=lambda: key_from("OPENAI_API_KEY"))
+    """The key; `OPENAI_API_KEY` without one."""
     model: str = Field(default_factory=lambda: os.environ.get("OPENAI_MODEL") or "gpt-4o-mini", min_length=1)
+    """The model to ask for; `OPENAI_MODEL` without one."""
     azure_api_version: str | None = Field(default=None, pattern=r"^[0-9a-z.-]+$")
+    """The endpoint is Azure's."""
 
 
 class OpenAILlm(RemoteLlm):

@@ -7,10 +7,9 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from voiceagent.errors import ConfigError
+from voiceagent import extras
 from voiceagent.tools.base import Tool
 from voiceagent.tools.settings import McpSection, from_environment, headers_of
 from voiceagent.tools.threads import off_loop
@@ -32,14 +31,13 @@ WAIT_SECONDS = 5.0
 
 async def need_mcp(where: str) -> None:
     """Load the package, off the loop. Raises ConfigError when it is not installed."""
-    if find_spec("mcp") is None:
-        raise ConfigError(f"{where} needs the package mcp: pip install 'voiceagent[mcp]'")
+    extras.need("mcp", where)
     await off_loop(_load, "tools", IMPORT_SECONDS)
 
 
 def _load() -> None:
-    for name in ("mcp_connection", "mcp_tools", "mcp_http"):
-        importlib.import_module(f"voiceagent.tools.{name}")
+    for name in ("connection", "tools", "http"):
+        importlib.import_module(f"voiceagent.tools.mcp.{name}")
 
 
 class McpSource:

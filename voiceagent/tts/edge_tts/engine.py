@@ -58,18 +58,22 @@ _MOST_MESSAGE = 1 << 20
 
 
 class EdgeTtsOptions(BaseModel):
-    """`voice`, if set, speaks every language; else `voices` (over the built-in table) names one by language, which is
-    `language` or what the text is written in. `proxy` is an http:// or socks5:// address; without it the environment's
-    holds. `base_url` is for relays of the service."""
+    """Microsoft's online voices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     voice: str | None = None
+    """Speaks every language, if set."""
     language: str | None = None
+    """Chooses the voice; else what the text is written in does."""
     voices: dict[str, str] = Field(default_factory=dict)
+    """Voices by language, over the built-in table."""
     proxy: str | None = None
+    """An http:// or socks5:// address; the environment's without one."""
     base_url: str = f"wss://{BASE_URL}/edge/v1"
+    """For relays of the service."""
     connect_seconds: Seconds = 5.0
+    """For the connection."""
 
 
 class EdgeTts:

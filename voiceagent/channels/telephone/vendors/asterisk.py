@@ -53,17 +53,24 @@ log = logging.getLogger(__name__)
 
 
 class AsteriskSection(VendorSection):
-    """`http` is Asterisk's own HTTP server, for its REST interface (`ari_user`) and for the media of calls that we dial
-    into; `ami_user` opens the manager at `ami_host`. Calls are transferred to an extension of `context`."""
+    """Asterisk."""
 
     http: WebAddress | None = None
+    """Asterisk's own HTTP server, for its REST interface and for the media of calls that we dial into."""
     ari_user: str = ""
+    """User of the REST interface (ARI)."""
     ari_password: SecretStr | None = None
+    """Its password."""
     ami_host: str = "127.0.0.1"
+    """Host of the manager interface (AMI)."""
     ami_port: Port = 5038
+    """Port of the manager interface."""
     ami_user: str = ""
+    """User of the manager interface."""
     ami_password: SecretStr | None = None
+    """Its password."""
     context: PlainName = "default"
+    """Calls are transferred to an extension of this dialplan context."""
 
 
 # -- the protocol -----------------------------------------------------------------------------------------------------

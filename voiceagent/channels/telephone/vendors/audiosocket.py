@@ -38,11 +38,14 @@ log = logging.getLogger(__name__)
 
 
 class AudioSocketSection(VendorSection):
-    """Where calls by AudioSocket are taken; no `port`, no calls. With `announced_only` none that was not announced."""
+    """Calls by Asterisk's AudioSocket."""
 
     host: str = "127.0.0.1"
+    """The address to listen on for them."""
     port: Port | None = None
+    """The port; without one there are no such calls."""
     announced_only: bool = False
+    """Take only calls that were announced before."""
 
 
 # -- the protocol -----------------------------------------------------------------------------------------------------

@@ -14,12 +14,16 @@ DIALECT = StreamDialect("exotel", id="stream_sid", default=LINEAR, message_ms=10
 
 
 class ExotelSection(VendorSection):
-    """`account_sid`, `api_key` and `api_token` open the interface. Streams are proved by `secret`."""
+    """Exotel."""
 
     account_sid: str = ""
+    """The account."""
     api_key: str = ""
+    """Key of the REST interface."""
     api_token: SecretStr | None = None
+    """Its token."""
     api_base: WebAddress = "https://cpaas-api.in.exotel.com"
+    """Address of the REST interface."""
 
 
 class ExotelControl:

@@ -26,15 +26,21 @@ from voiceagent.channels.telephone.wire import Read, VendorCall
 
 
 class FreeSwitchSection(VendorSection):
-    """`rate` is the one that `uuid_audio_stream` was given. `esl_password` opens the event socket at `esl_host`. Calls
-    are transferred to an extension of `context`."""
+    """FreeSWITCH."""
 
     rate: Literal[8000, 16_000, 24_000, 32_000, 48_000] = 8000
+    """The sample rate that `uuid_audio_stream` was given, in Hz."""
     esl_host: str = "127.0.0.1"
+    """Host of the event socket."""
     esl_port: Port = 8021
+    """Port of the event socket."""
     esl_password: SecretStr | None = None
+    """Opens the event socket; without it calls are not controlled."""
     context: PlainName = "default"
+    """Calls are transferred to an extension of this dialplan context."""
 
+
+# -- the protocol -----------------------------------------------------------------------------------------------------
 
 RATES = frozenset((8000, 16_000, 24_000, 32_000, 48_000))
 MESSAGE_MS = 100

@@ -33,10 +33,12 @@ from voiceagent.channels.telephone.wire import Read, VendorCall
 
 
 class GenesysSection(VendorSection):
-    """`api_key` and `client_secret`, base64, are those of the integration's credentials."""
+    """Genesys AudioHook."""
 
     api_key: SecretStr | None = None
+    """The API key of the integration's credentials."""
     client_secret: Annotated[SecretStr, AfterValidator(base64_value)] | None = None
+    """The client secret of the integration's credentials, base64."""
 
 
 # -- the protocol -----------------------------------------------------------------------------------------------------

@@ -46,11 +46,14 @@ SEND_RATE_NAMES = ("bidirectional_sample_rate", "bidirectionalSampleRate")
 
 
 class JambonzSection(VendorSection):
-    """`account_sid`, `api_key` and `api_base` open the interface. Streams are proved by `secret`."""
+    """jambonz."""
 
     account_sid: str = ""
+    """The account."""
     api_key: SecretStr | None = None
+    """Key of the REST interface."""
     api_base: WebAddress | None = None
+    """Address of the REST interface; there is none of its own without one."""
 
 
 # -- the stream -------------------------------------------------------------------------------------------------------

@@ -37,11 +37,14 @@ _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
 
 
 class PlivoSection(VendorSection):
-    """`auth_id` and `auth_token` are the account's: the token checks the signatures, both open the interface."""
+    """Plivo."""
 
     auth_id: str = ""
+    """The account."""
     auth_token: SecretStr | None = None
+    """Checks the signatures of requests and opens the REST interface."""
     api_base: WebAddress = "https://api.plivo.com"
+    """Address of the REST interface."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,16 @@ DIALECT = StreamDialect("signalwire")
 
 
 class SignalWireSection(VendorSection):
-    """`api_base` is `https://<space>.signalwire.com/api/laml`."""
+    """SignalWire."""
 
     project: str = ""
+    """The project's id."""
     token: SecretStr | None = None
+    """The project's API token."""
     signing_key: SecretStr | None = None
+    """Checks the signatures of requests."""
     api_base: WebAddress | None = None
+    """`https://SPACE.signalwire.com/api/laml`."""
 
 
 def signalwire_signed(

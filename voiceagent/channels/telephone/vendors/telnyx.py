@@ -34,15 +34,19 @@ RATE_NAMES = ("stream_bidirectional_sampling_rate", "bidirectional_sampling_rate
 
 
 class TelnyxSection(VendorSection):
-    """`stream_token` is the `stream_auth_token` that Telnyx was told to send along. `codec` and `rate` are those in
-    which streams are asked to take audio: by our own page, or as `stream_bidirectional_codec` and
-    `stream_bidirectional_sampling_rate` by whoever started the stream."""
+    """Telnyx."""
 
     api_key: SecretStr | None = None
+    """Key of the REST interface."""
     stream_token: SecretStr | None = None
+    """The `stream_auth_token` that Telnyx was told to send along."""
     api_base: WebAddress = "https://api.telnyx.com"
+    """Address of the REST interface."""
     codec: Literal["PCMU", "PCMA", "L16"] = "PCMU"
+    """The codec in which streams take audio: asked for by our own page, and by you where you start the stream yourself
+    (`stream_bidirectional_codec`)."""
     rate: Literal[8000, 16_000, 24_000, 48_000] = 8000
+    """Its sample rate in Hz (`stream_bidirectional_sampling_rate`); only L16 has others than 8000."""
 
     def send_format(self) -> LineFormat:
         """G.711 has but one rate."""

@@ -32,15 +32,20 @@ Digest = Literal["sha1", "sha256"]
 
 
 class TwilioSection(VendorSection):
-    """`auth_token` checks the signatures and, with `account_sid`, opens the interface, unless an API key does.
-    `signing_key` is the shared key of signatures by HMAC_SHA256."""
+    """Twilio."""
 
     account_sid: str = ""
+    """The account, for its REST interface."""
     auth_token: SecretStr | None = None
+    """Checks the signatures of requests and, without an API key, opens the REST interface."""
     signing_key: SecretStr | None = None
+    """The shared key of signatures by HMAC_SHA256."""
     api_key: str = ""
+    """Key of the REST interface."""
     api_secret: SecretStr | None = None
+    """Its secret."""
     api_base: WebAddress = "https://api.twilio.com"
+    """Address of the REST interface."""
 
 
 # -- signatures -------------------------------------------------------------------------------------------------------

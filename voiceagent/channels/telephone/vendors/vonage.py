@@ -4,14 +4,14 @@ import hashlib
 import secrets
 import time
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
 from pydantic import JsonValue, SecretStr
 from starlette.responses import JSONResponse, Response
 
+from voiceagent import extras
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import CallController, ControlError, Frame, HangUp, SendDigits, Transfer
 from voiceagent.channels.channel import Channel
@@ -30,19 +30,28 @@ from voiceagent.channels.telephone.pages import IncomingCall, Pages
 from voiceagent.channels.telephone.settings import VendorSection
 from voiceagent.channels.telephone.vendor import Vendor, VendorRoutes
 from voiceagent.channels.telephone.wire import Read, VendorCall
-from voiceagent.errors import ConfigError
 from voiceagent.section import WebAddress
+
+if TYPE_CHECKING:
+    import jwt
+    from jwt.types import Options
+else:
+    jwt = extras.optional("jwt", "[telephone.vonage] signature_secret or private_key")
 
 
 class VonageSection(VendorSection):
-    """`signature_secret` checks the signed tokens of webhooks and streams. `application_id` and `private_key`, a PEM,
-    open the interface. `rate` is asked for by our own page."""
+    """Vonage."""
 
     signature_secret: SecretStr | None = None
+    """Checks the signed tokens of webhooks and streams."""
     application_id: str = ""
+    """The application, for the REST interface."""
     private_key: SecretStr | None = None
+    """The application's private key, as PEM."""
     api_base: WebAddress = "https://api.nexmo.com"
+    """Address of the REST interface."""
     rate: Literal[8000, 16_000, 24_000] = 16_000
+    """Sample rate that our own answer page asks for, in Hz."""
 
 
 # -- the protocol -----------------------------------------------------------------------------------------------------
@@ -145,17 +154,8 @@ def _format(content_type: object) -> LineFormat:
 
 TOKEN_AGE_SECONDS = 300
 """How old a token of Vonage's may be."""
-CHECKED = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
+CHECKED: "Options" = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
 """Of a token. We look at the time ourselves: clocks differ."""
-
-
-def _jwt() -> ModuleType:
-    """PyJWT, which only those need who have configured a key of Vonage's. Raises ConfigError."""
-    try:
-        import jwt
-    except ModuleNotFoundError:
-        raise ConfigError('[telephone.vonage] needs PyJWT: pip install "voiceagent[telephone]"') from None
-    return jwt
 
 
 def vonage_signed(authorization: str, body: bytes, secret: SecretStr | None) -> bool | None:
@@ -166,7 +166,6 @@ def vonage_signed(authorization: str, body: bytes, secret: SecretStr | None) -> 
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         return False
-    jwt = _jwt()
     try:
         claims = jwt.decode(token.strip(), secret.get_secret_value(), algorithms=["HS256"], options=CHECKED)
     except (jwt.PyJWTError, ValueError):
@@ -225,7 +224,6 @@ class VonageControl:
             "exp": now + TOKEN_SECONDS,
             "jti": secrets.token_hex(16),
         }
-        jwt = _jwt()
         try:
             return SecretStr(jwt.encode(claims, self._key.get_secret_value(), "RS256"))
         except (ValueError, TypeError, jwt.PyJWTError):
@@ -265,7 +263,7 @@ def _answer(section: VonageSection, call: IncomingCall) -> Response:
 def _checked(routes: VendorRoutes[VonageSection]) -> Channel:
     """Nothing more is served, but what the configured keys need must be installed."""
     if routes.section.signature_secret is not None or routes.section.private_key is not None:
-        _jwt()
+        extras.need("jwt", "[telephone.vonage] signature_secret or private_key")
     return Channel()
 
 

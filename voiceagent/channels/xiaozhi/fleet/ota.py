@@ -1,5 +1,5 @@
 """What a xiaozhi device asks by HTTP before it can talk: where to connect and with which token, whether it is
-activated, which firmware it should run. See `docs/protocols/xiaozhi.md`.
+activated, which firmware it should run. See `docs/guides/speaker/xiaozhi.md`.
 
 A device that is not told a WebSocket goes to MQTT; one that is told too much crashes. So each answer holds exactly what
 is known to be safe.

@@ -20,17 +20,17 @@ TICK = 1e-4
 
 
 class LimitSettings(Section):
-    """`[llm.limits]`: how the limits that the endpoints declare are kept.
-
-    `redis` is the address of a Redis that all processes share; without it each process has the limits for itself.
-    `burst` is the share of a minute's limit that may go at once: what is left of it flows evenly, so that no window of
-    a minute ever sees more than the limit; a steady load thus gets 1 - burst of it. `waiting` is how many requests may
-    wait for an endpoint. A tenant gets its `weights` share of a crowded endpoint, 1 where none is named."""
+    """How the rate limits that endpoints declare are kept."""
 
     redis: SecretStr | None = None
+    """Address of a Redis that all processes share; without it each process has the limits for itself."""
     burst: Share = 0.2
+    """Share of a minute's limit that may go at once. The rest flows evenly, so that no window of a minute sees more
+    than the limit; a steady load gets 1 - burst of it."""
     waiting: Annotated[int, Field(ge=1)] = 1000
+    """Requests that may wait for one endpoint."""
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """A tenant's share of a crowded endpoint, 1 where none is named."""
 
 
 @dataclass(frozen=True, slots=True)

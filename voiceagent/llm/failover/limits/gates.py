@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from voiceagent import extras
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import Caller, Completed
 from voiceagent.llm.failover.gate import Pass
@@ -31,6 +32,7 @@ class Gates:
         self._settings = settings
         self._shared: SharedBuckets | None = None
         if settings.redis is not None:
+            extras.need("redis", "[llm.limits] redis")
             from voiceagent.llm.failover.limits import redis as limits_redis  # only who configures it needs the package
 
             self._shared = limits_redis.SharedBuckets(settings.redis)
