@@ -62,6 +62,7 @@ class Snapshot:
     latency: Sequence[Latency]
     errors: Mapping[str, int]
     refused: Mapping[str, int]
+    warnings: Mapping[str, int]
     spend: Sequence[Spend]
     llm: FailoverStatus | None
 
@@ -122,6 +123,7 @@ class Board:
             latency=[latency(stage, values) for stage, values in self._stages.items()],
             errors=dict(self._errors),
             refused=self._metrics.refusals(),
+            warnings=self._metrics.warned(),
             spend=sorted(self._spend.values(), key=lambda spend: spend.endpoint),
             llm=self._llm.status() if self._llm is not None else None,
         )

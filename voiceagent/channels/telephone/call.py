@@ -11,8 +11,8 @@ CallTool = Literal["end_call", "transfer_call", "send_digits"]
 
 NUMBER_DIGITS = 5
 """A caller's name with fewer is no number: "anonymous", "Restricted", an extension that many share."""
-MOST_VARIABLES = 64
-MOST_CHARS = 1000
+MAX_VARIABLES = 64
+MAX_CHARS = 1000
 """Of one variable's value; the rest is cut off."""
 _PLACE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
@@ -78,9 +78,9 @@ def parameters_of(value: object) -> dict[str, str]:
         value = {entry.get("name"): entry.get("value") for entry in value if isinstance(entry, dict)}
     if not isinstance(value, dict):
         return {}
-    found = {str(name)[:MOST_CHARS]: text_of(entry) for name, entry in value.items()}
+    found = {str(name)[:MAX_CHARS]: text_of(entry) for name, entry in value.items()}
     kept = [(name, entry) for name, entry in found.items() if entry is not None]
-    return dict(kept[:MOST_VARIABLES])
+    return dict(kept[:MAX_VARIABLES])
 
 
 def text_of(value: object) -> str | None:
@@ -91,7 +91,7 @@ def text_of(value: object) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    return _CONTROL.sub(" ", value[:MOST_CHARS]).strip()
+    return _CONTROL.sub(" ", value[:MAX_CHARS]).strip()
 
 
 def filled_in(text: str, variables: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from voiceagent.session.commands import ReportPlayed
 
 # Marks between the pieces of audio that the other side has queued: each comes back once it has played up to there.
 
-MOST_PENDING = 1000
+MAX_PENDING = 1000
 """Marks that may be on their way: two minutes of speech. A client that returns none costs no more memory than this."""
 
 
@@ -29,7 +29,7 @@ class Marks:
         self._count += 1
         name = f"g{self._generation}:m{self._count}:{audio_ms}"
         self._pending[name] = ReportPlayed(item_id, audio_ms)
-        if len(self._pending) > MOST_PENDING:
+        if len(self._pending) > MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         return name
 

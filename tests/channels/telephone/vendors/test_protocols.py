@@ -57,7 +57,7 @@ def told(call: VendorCall, *happened: ev.Event) -> list[Frame | Action]:
 def heard_out(call: VendorCall) -> list[Frame | Action]:
     """The reply was played: what the call does then, at once or a little later."""
     actions = told(call, ev.ResponsePlayed("r1"))
-    later = [one for one in actions if isinstance(one, SetTimer) and one.name == "farewell" and one.seconds is not None]
+    later = [one for one in actions if isinstance(one, SetTimer) and one.name == "listen" and one.seconds is not None]
     return [*actions, *(action for wake in later for action in call.wake(wake.name))]
 
 

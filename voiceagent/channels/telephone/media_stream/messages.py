@@ -34,6 +34,8 @@ class StreamStarted:
     stream: str
     format: LineFormat
     send_format: LineFormat | None = None
+    one_way: bool = False
+    """The message itself tells that nothing we send is heard."""
     fields: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -170,10 +172,10 @@ def whole_number(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = int(float(value)) if isinstance(value, str) and "." in value else int(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if 0 <= number < MAX_NUMBER else None
+    return int(number) if 0 <= number < MAX_NUMBER and number.is_integer() else None
 
 
 def first_text(fields: Mapping[str, object], *names: str) -> str:
@@ -193,7 +195,18 @@ def _started(message: _MediaMessage, vendor: str, default: LineFormat) -> Stream
     )
     stream = message.stream or first_text(start, "streamSid", "stream_sid", "stream_id", "streamId")
     line = format_of(start.get("mediaFormat") or start.get("media_format"), default)
-    return StreamStarted(call, stream, line, fields={"extra_headers": message.extra_headers, **start})
+    return StreamStarted(
+        call,
+        stream,
+        line,
+        one_way=_one_way(start.get("tracks")),
+        fields={"extra_headers": message.extra_headers, **start},
+    )
+
+
+def _one_way(tracks: object) -> bool:
+    """Streams that can be spoken to carry the caller alone; only listeners get the other side as well."""
+    return isinstance(tracks, list) and any(isinstance(track, str) and "outbound" in track for track in tracks)
 
 
 def format_of(told: object, default: LineFormat) -> LineFormat:

@@ -40,6 +40,7 @@ from voiceagent.channels.telephone.media_stream.messages import (
     MarkPlayed,
     StreamStarted,
     decode_object,
+    whole_number,
 )
 from voiceagent.channels.telephone.pages import body_of
 from voiceagent.channels.telephone.settings import PlainName, Port, VendorSection
@@ -89,6 +90,7 @@ FORMATS = {
 }
 MESSAGE_MS = 200
 """Most audio in a message: 19 kB at the highest rate."""
+MAX_FRAME_BYTES = 100_000
 FRAME_MS = range(10, 121)
 """How long a frame of Asterisk's can be."""
 
@@ -200,14 +202,14 @@ class AsteriskProtocol:
 
 
 def _frame_ms(size: object, line: LineFormat) -> int:
-    """`optimal_frame_size`, in bytes, as milliseconds. Raises Malformed."""
-    told = text_of(size) or ""
-    second = line.rate * line.sample_bytes
+    """`optimal_frame_size`, in bytes, as milliseconds. Raises MalformedMessage."""
+    told = text_of(size)
     if not told:
         return 20
-    if not told.isdecimal() or len(told) > 6:
+    length = whole_number(told)
+    if length is None or length > MAX_FRAME_BYTES:
         raise MalformedMessage(1007, "the frame size is not valid")
-    ms, rest = divmod(1000 * int(told), second)
+    ms, rest = divmod(1000 * length, line.rate * line.sample_bytes)
     if rest or ms not in FRAME_MS:
         raise MalformedMessage(1003, "this frame size is not supported")
     return ms
@@ -300,7 +302,7 @@ def asterisk_control(section: AsteriskSection, context: ControlContext) -> CallC
 
 DIAL_SECONDS = 5.0
 """How long Asterisk may take to accept a connection of ours."""
-MOST_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = 1024 * 1024
 """Of one message: Asterisk's hold 20 ms of audio."""
 CONNECTION_ID = 200
 
@@ -380,7 +382,7 @@ class AsteriskDialler:
                     open_timeout=DIAL_SECONDS,
                     close_timeout=1.0,
                     compression=None,
-                    max_size=MOST_BYTES,
+                    max_size=MAX_MESSAGE_BYTES,
                     ping_interval=None,
                     proxy=None,
                 ) as connection:

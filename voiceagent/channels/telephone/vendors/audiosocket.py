@@ -103,7 +103,7 @@ class AudioSocketProtocol:
         if not self._id:
             raise MalformedMessage(1002, "the first message is not the call's id")
         if kind == DTMF:
-            return [DigitPressed(payload.decode("latin-1").upper())] if self._kind is not None else []
+            return [DigitPressed(payload.decode("latin-1").upper())]
         return self._hear(kind, payload) if kind in RATES else []
 
     def _identify(self, payload: bytes) -> Read:
@@ -221,7 +221,7 @@ class AudioSocketTransport:
 
 ANNOUNCED_SECONDS = 60.0
 """How long an announced call may take to come."""
-MOST_ANNOUNCED = 1000
+MAX_ANNOUNCED = 1000
 GOODBYE_SECONDS = 1.0
 TENANT = "audiosocket"
 
@@ -235,7 +235,7 @@ class Announced:
     def add(self, call: str, parameters: Mapping[str, str]) -> None:
         self._calls[call] = (asyncio.get_running_loop().time(), parameters)
         self._calls.move_to_end(call)
-        while len(self._calls) > MOST_ANNOUNCED:
+        while len(self._calls) > MAX_ANNOUNCED:
             self._calls.popitem(last=False)
 
     def take(self, call: str) -> Mapping[str, str] | None:

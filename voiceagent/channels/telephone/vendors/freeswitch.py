@@ -19,6 +19,7 @@ from voiceagent.channels.telephone.media_stream.messages import (
     MalformedMessage,
     StreamStarted,
     decode_object,
+    whole_number,
 )
 from voiceagent.channels.telephone.settings import PlainName, Port, VendorSection
 from voiceagent.channels.telephone.vendor import Vendor
@@ -123,11 +124,11 @@ class FreeSwitchProtocol:
 
 
 def _one_of(told: str, allowed: frozenset[int], default: int) -> int:
-    """Raises Malformed for a number that is none of these."""
+    """Raises MalformedMessage for a number that is none of these."""
     if not told:
         return default
-    found = next((number for number in allowed if str(number) == told), None)
-    if found is None:
+    found = whole_number(told)
+    if found not in allowed or found is None:
         raise MalformedMessage(1003, "this rate or number of channels is not supported")
     return found
 

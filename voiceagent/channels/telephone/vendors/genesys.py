@@ -49,17 +49,19 @@ MESSAGE_MS = 100
 """Genesys limits how many messages it takes in a second."""
 LEAVE_SECONDS = 5.0
 """How long Genesys may take to close what it was told to."""
-LONGEST_DISCARD = timedelta(hours=12)
+MAX_DISCARD = timedelta(hours=12)
+MAX_MISSING = 100
+"""Numbers that may be missing between two messages."""
 NOTHING: dict[str, object] = {}
 
 
 class _GenesysMessage(Struct):
-    version: str
+    version: int | str
     id: str
     type: str
     seq: int
-    serverseq: int = 0
-    parameters: dict[str, object] = {}
+    serverseq: int | None = 0
+    parameters: dict[str, object] | None = None
 
 
 _MESSAGE = msgspec.json.Decoder(_GenesysMessage)
@@ -113,27 +115,26 @@ class GenesysProtocol:
             case "update":
                 return [self._say("updated")]
             case "dtmf":
-                return [DigitPressed((text_of(message.parameters.get("digit")) or "").upper())]
+                return [DigitPressed((text_of((message.parameters or {}).get("digit")) or "").upper())]
             case "discarded" | "resumed":
-                self._discarded += _milliseconds(message.parameters.get("discarded"))
+                self._discarded += _milliseconds((message.parameters or {}).get("discarded"))
                 return []
             case _:
                 return []
 
     def _count(self, message: _GenesysMessage) -> None:
-        """Numbers rise by one. A message out of turn is none; those after it may be right again."""
-        if message.version != VERSION:
+        """Numbers rise by one; where some are missing, what comes is still good. A message that came before is none."""
+        if str(message.version) != VERSION:
             raise MalformedMessage(1002, "this version of the protocol is not spoken")
         if self._id and message.id != self._id:
             raise MalformedMessage(1002, "the message is of another session")
         before, self._client_seq = self._client_seq, max(self._client_seq, min(message.seq, 2**53))
-        if message.seq != before + 1 or not 0 <= message.serverseq <= self._seq:
+        if not before < message.seq <= before + MAX_MISSING + 1 or not 0 <= (message.serverseq or 0) <= self._seq:
             raise MalformedMessage(1002, "the message is out of turn")
 
     def _hear(self, audio: bytes) -> Read:
-        line = self._format
-        if line is None:
-            raise MalformedMessage(1002, "the call has not begun")
+        if self._format is None:
+            return [AudioReceived(audio)]
         at_ms = int(self._heard_ms + self._discarded)
         self._heard += len(audio)
         return [AudioReceived(audio, at_ms)]
@@ -146,7 +147,7 @@ class GenesysProtocol:
     def _open(self, message: _GenesysMessage) -> Read:
         if self._format is not None:
             raise MalformedMessage(1002, "the call has begun already")
-        told, self._id = message.parameters, message.id
+        told, self._id = message.parameters or {}, message.id
         if self._organization and told.get("organizationId") != self._organization:
             raise MalformedMessage(1008, "the organization is not that of the handshake")
         media, line = _chosen(told.get("media"))
@@ -206,7 +207,7 @@ class GenesysProtocol:
 
 
 def _chosen(offered: object) -> tuple[dict[str, object], LineFormat]:
-    """The first of the media offered that has the caller alone. Raises Malformed."""
+    """The first of the media offered that has the caller alone. Raises MalformedMessage."""
     for media in offered if isinstance(offered, list) else []:
         if not isinstance(media, dict) or media.get("channels") != ["external"] or media.get("rate") != 8000:
             continue
@@ -225,7 +226,7 @@ def _milliseconds(value: object) -> float:
     """`PT1.5S` in milliseconds; 0 for what is no duration."""
     found = _DURATION.fullmatch(text_of(value) or "")
     seconds = float(found[1]) if found else 0.0
-    return 1000 * min(seconds, LONGEST_DISCARD.total_seconds())
+    return 1000 * min(seconds, MAX_DISCARD.total_seconds())
 
 
 # -- signatures -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ from voiceagent.channels.telephone.media_stream.messages import (
     MalformedMessage,
     MarkPlayed,
     StreamStarted,
+    decode,
+    decode_object,
 )
 from voiceagent.channels.telephone.pages import IncomingCall, Pages
 from voiceagent.channels.telephone.settings import VendorSection
@@ -62,17 +64,16 @@ RATES = (8000, 16_000, 24_000)
 OWN = ("event", "content-type")
 """What Vonage adds to the headers of the NCCO."""
 
-_OBJECT: msgspec.json.Decoder[dict[str, object]] = msgspec.json.Decoder(dict[str, object])
 _CLEAR = '{"action":"clear"}'
 
 
 class _VonagePayload(Struct):
-    mark: str = ""
+    mark: int | str = ""
 
 
 class _VonageEvent(Struct):
     event: str = ""
-    digit: str = ""
+    digit: int | str = ""
     payload: _VonagePayload | None = None
 
 
@@ -97,23 +98,24 @@ class VonageProtocol:
     def read(self, frame: Frame) -> Read:
         if isinstance(frame, bytes):
             return [AudioReceived(frame)]
-        try:
-            if self._format is None:
-                return self._connected(_OBJECT.decode(frame))
-            event = _EVENT.decode(frame)
-        except (ValueError, RecursionError):
-            raise MalformedMessage(1007, "the message is not valid") from None
+        if self._format is None:
+            told = decode_object(frame)
+            if told.get("event") == "websocket:connected":
+                return self._connected(told)
+            if not str(told.get("event")).startswith("websocket:"):
+                raise MalformedMessage(1002, "the first message does not name the call")
+            if told["event"] != "websocket:dtmf":
+                return []
+        event = decode(_EVENT, frame)
         match event.event:
             case "websocket:dtmf":
-                return [DigitPressed(event.digit.upper())]
+                return [DigitPressed(str(event.digit).upper())]
             case "websocket:notify" if event.payload is not None:
-                return [MarkPlayed(event.payload.mark)]
+                return [MarkPlayed(str(event.payload.mark))]
             case _:
                 return []
 
     def _connected(self, told: dict[str, object]) -> Read:
-        if told.get("event") != "websocket:connected":
-            raise MalformedMessage(1002, "the first message does not name the call")
         self._format = line = _format(told.get("content-type"))
         headers = parameters_of({name: value for name, value in told.items() if name not in OWN})
         caller, called = headers.get("from", ""), headers.get("to", "")
@@ -142,7 +144,7 @@ class VonageProtocol:
 
 
 def _format(content_type: object) -> LineFormat:
-    """`audio/l16;rate=16000`. Raises Malformed."""
+    """`audio/l16;rate=16000`. Raises MalformedMessage."""
     kind, _, parameters = str(content_type).lower().replace(" ", "").partition(";")
     rate = dict(pair.split("=", 1) for pair in parameters.split(";") if "=" in pair).get("rate", "16000")
     if kind != "audio/l16" or rate not in map(str, RATES):
