@@ -46,7 +46,7 @@ from voiceagent.channels.telephone.pages import body_of
 from voiceagent.channels.telephone.settings import PlainName, Port, VendorSection
 from voiceagent.channels.telephone.vendor import Vendor, VendorRoutes
 from voiceagent.channels.telephone.wire import Read, SendBufferFull, VendorCall
-from voiceagent.channels.transport import ClientDisconnected, MessageHandler
+from voiceagent.channels.transport import ClientDisconnected, MessageHandler, without_pings
 from voiceagent.section import WebAddress
 from voiceagent.server.admission import Denied
 
@@ -383,7 +383,7 @@ class AsteriskDialler:
                     close_timeout=1.0,
                     compression=None,
                     max_size=MAX_MESSAGE_BYTES,
-                    ping_interval=None,
+                    ping_interval=None,  # as in `_connect`
                     proxy=None,
                 ) as connection:
                     connected.set_result(None)
@@ -405,6 +405,9 @@ def _fail(connected: "asyncio.Future[None]", denied: Denied) -> None:
 
 
 def _connect(section: AsteriskSection, websocket: WebSocket, options: CallOptions) -> VendorCall:
+    """Asterisk 22.6, 22.7, 23.0 and 23.1 hang up on the first WebSocket ping, and none tells its version when it
+    connects. None needs pings: audio comes every 20 ms."""
+    without_pings(websocket)
     query = {name: value for name, value in websocket.query_params.items() if name != "key"}
     return VendorCall(AsteriskProtocol(query), options)
 
