@@ -1,4 +1,4 @@
-"""What is known of a telephone call, whichever vendor brings it, and how it is to be held."""
+"""A telephone call, whichever vendor brings it: what is known of it, and the options it is held with."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call. `id` is the vendor's, by which its interface knows it; `caller` and `called` are telephone numbers or
-    SIP addresses, "" where the vendor tells none; `parameters` is all that was given along for us."""
+    SIP addresses, "" where the vendor tells none; `parameters` is all custom data that came with it."""
 
     vendor: str
     id: str = ""
@@ -37,7 +37,7 @@ class Call:
         return caller if sum(char.isdigit() for char in caller) >= NUMBER_DIGITS else ""
 
     def variables(self) -> dict[str, str]:
-        """One map of it all, for the `{{names}}` in the instructions. What the vendor tells of the call cannot be
+        """One map of it all, for the `{{names}}` in the instructions. What the vendor says of the call cannot be
         overwritten by parameters."""
         known = {"call_id": self.id, "call_vendor": self.vendor, "from": self.caller, "to": self.called}
         return {**self.parameters, **{name: value for name, value in known.items() if value}}

@@ -1,4 +1,4 @@
-"""What an agent can do with the call itself, as tools for the model: end it, give it to somebody, key in digits."""
+"""Tools for the model that act on the call itself: end it, transfer it, key in digits."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A telephone call with whoever has a protocol all of his own: what is the same for all of these."""
+"""Wire protocol of vendors whose messages are all their own: what is the same for all of these."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -47,15 +47,15 @@ class SendBufferFull:
 
 
 Read = Sequence[Incoming | SendBufferFull | Frame]
-"""What a message tells; a Frame among it is the answer to it, sent at once."""
+"""What a message says; a Frame among it is the answer to it, sent at once."""
 
 
 class VendorProtocol(TelephoneLine, Protocol):
-    """The other side of one call, in its own words. `message_ms` and `grain_ms`: see `Speech`; they are asked for once
+    """The messages of one vendor, read and written. `message_ms` and `grain_ms`: see `CallPlayout`; they are read once
     the call has begun. `lead_ms` is the most audio it should have ahead: where the way is short, little is enough, and
     a barge-in is heard the sooner. `leave_seconds` is how long the other side may take to end the connection when it
     was told to; 0 where it need not be. With `moves_calls` it hangs up and transfers by itself when we leave. What is
-    not `reachable` cannot be moved by any interface. Where it tells `SendBufferFull`, `clear` is always the same
+    not `reachable` cannot be moved by any interface. Where it reports `SendBufferFull`, `clear` is always the same
     message."""
 
     name: str
@@ -82,7 +82,7 @@ class VendorProtocol(TelephoneLine, Protocol):
 
 
 class VendorCall:
-    """One call's connection, a `WireProtocol`. What is wrong is treated as in `TelephoneStream`."""
+    """One call's connection, a `WireProtocol`. What is wrong is treated as in `MediaStreamProtocol`."""
 
     def __init__(self, peer: VendorProtocol, options: CallOptions) -> None:
         self._peer = peer
@@ -133,7 +133,7 @@ class VendorCall:
             case StreamStopped():
                 return [CloseSocket(1000, "")]
             case SendBufferFull(full):
-                return self._fill() if full else self._drain()
+                return self._hold() if full else self._release()
             case AudioReceived() | DigitPressed() if handler is None:
                 self._early.add(incoming)
                 return []
@@ -143,9 +143,9 @@ class VendorCall:
             case AudioReceived(audio, at_ms):
                 return handler.hear(self._decode(audio), at_ms)
             case DigitPressed(key):
-                return self._sort(handler.press(key))
+                return self._adapted(handler.press(key))
             case MarkPlayed(mark):
-                return self._sort(handler.played(mark))
+                return self._adapted(handler.played(mark))
 
     def _begin(self, started: StreamStarted) -> list[Action]:
         if self._handler is not None:
@@ -175,34 +175,34 @@ class VendorCall:
     def encode(self, event: Event) -> Sequence[Frame | Action]:
         if self._handler is None or self._leaving:
             return []
-        passed: list[Frame | Action] = []
-        for told in self._handler.encode(event):
-            if isinstance(told, str | bytes):
-                passed += self._pass(told)
+        encoded: list[Frame | Action] = []
+        for one in self._handler.encode(event):
+            if isinstance(one, str | bytes):
+                encoded += self._send(one)
             else:
-                passed += self._sort([told])
-        return passed
+                encoded += self._adapted([one])
+        return encoded
 
     def wake(self, name: str) -> list[Action]:
         if self._handler is None:
             return [CloseSocket(1008, "no call has begun")]
         if name == "leave":
             return [CloseSocket(1000, "")]
-        return [] if self._leaving else self._sort(self._handler.wake(name))
+        return [] if self._leaving else self._adapted(self._handler.wake(name))
 
     def controlled(self, ref: str, failure: str | None) -> list[Action]:
-        return [] if self._handler is None else self._sort(self._handler.controlled(ref, failure))
+        return [] if self._handler is None else self._adapted(self._handler.controlled(ref, failure))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def _sort(self, actions: Iterable[Action]) -> list[Action]:
-        """What the call wants done, in the other side's way."""
-        return [sorted_out for action in actions for sorted_out in self._in_its_way(action)]
+    def _adapted(self, actions: Iterable[Action]) -> list[Action]:
+        """What the handler wants done, as this vendor does it."""
+        return [adapted for action in actions for adapted in self._adapted_one(action)]
 
-    def _in_its_way(self, action: Action) -> Sequence[Action]:
+    def _adapted_one(self, action: Action) -> Sequence[Action]:
         match action:
             case Send(frame):
-                return [Send(passed) for passed in self._pass(frame)]
+                return [Send(sent) for sent in self._send(frame)]
             case CallControl(HangUp() | Transfer() as operation, ref) if self._by_leaving(operation):
                 self._decided = operation
                 return self.controlled(ref, None)
@@ -234,7 +234,7 @@ class VendorCall:
 
     # -- the other side's queue -------------------------------------------------------------------------------------
 
-    def _pass(self, frame: Frame) -> list[Frame]:
+    def _send(self, frame: Frame) -> list[Frame]:
         """Send it, or hold it until there is room. Once the queue is cleared there is, and what was held is void."""
         if self._held is None:
             return [frame]
@@ -245,11 +245,11 @@ class VendorCall:
             self._held.append(frame)
         return []
 
-    def _fill(self) -> list[Action]:
+    def _hold(self) -> list[Action]:
         if self._held is None:
             self._held = []
         return []
 
-    def _drain(self) -> list[Action]:
+    def _release(self) -> list[Action]:
         held, self._held = self._held or [], None
         return [Send(frame) for frame in held]

@@ -127,18 +127,18 @@ class AsteriskProtocol:
             return [AudioReceived(frame)]
         if self._format is None:
             self._json = frame.lstrip().startswith("{")
-        told = self._fields(frame)
-        match text_of(told.get("event")):
+        fields = self._fields(frame)
+        match text_of(fields.get("event")):
             case "MEDIA_START":
-                return [self._started(told), self._command("ANSWER")]
+                return [self._started(fields), self._command("ANSWER")]
             case "MEDIA_XOFF":
                 return [SendBufferFull(True)]
             case "MEDIA_XON":
                 return [SendBufferFull(False)]
             case "MEDIA_MARK_PROCESSED":
-                return [MarkPlayed(text_of(told.get("correlation_id")) or "")]
+                return [MarkPlayed(text_of(fields.get("correlation_id")) or "")]
             case "DTMF_END":
-                return [DigitPressed((text_of(told.get("digit")) or "").upper())]
+                return [DigitPressed((text_of(fields.get("digit")) or "").upper())]
             case _:
                 return []
 
@@ -151,23 +151,23 @@ class AsteriskProtocol:
             return {**{name: value for name, _, value in pairs}, "event": event}
         return decode_object(frame)
 
-    def _started(self, told: Mapping[str, object]) -> StreamStarted:
+    def _started(self, fields: Mapping[str, object]) -> StreamStarted:
         if self._format is not None:
             raise MalformedMessage(1002, "the call has begun already")
-        line = FORMATS.get((text_of(told.get("format")) or "").lower())
+        line = FORMATS.get((text_of(fields.get("format")) or "").lower())
         if line is None:
             raise MalformedMessage(1003, "this format is not supported")
-        self.message_ms = self.grain_ms = _frame_ms(told.get("optimal_frame_size"), line)
+        self.message_ms = self.grain_ms = _frame_ms(fields.get("optimal_frame_size"), line)
         self._format = line
-        variables = {**parameters_of(told.get("channel_variables")), **self._query}
-        own = text_of(told.get("channel_id")) or ""
+        variables = {**parameters_of(fields.get("channel_variables")), **self._query}
+        own = text_of(fields.get("channel_id")) or ""
         call = Call(
             "asterisk",
             variables.get("call_id") or own,
             "",
             variables.get("from", ""),
             variables.get("to", ""),
-            {**variables, "connection_id": text_of(told.get("connection_id")) or ""},
+            {**variables, "connection_id": text_of(fields.get("connection_id")) or ""},
         )
         return StreamStarted(call, own, line)
 
@@ -203,10 +203,10 @@ class AsteriskProtocol:
 
 def _frame_ms(size: object, line: LineFormat) -> int:
     """`optimal_frame_size`, in bytes, as milliseconds. Raises MalformedMessage."""
-    told = text_of(size)
-    if not told:
+    fields = text_of(size)
+    if not fields:
         return 20
-    length = whole_number(told)
+    length = whole_number(fields)
     if length is None or length > MAX_FRAME_BYTES:
         raise MalformedMessage(1007, "the frame size is not valid")
     ms, rest = divmod(1000 * length, line.rate * line.sample_bytes)
@@ -364,15 +364,15 @@ class AsteriskDialler:
             raise Denied(400, "invalid_request", "the body names no connection_id, or is no JSON") from None
         if not 0 < len(wanted.connection_id) <= CONNECTION_ID:
             raise Denied(400, "invalid_request", "the connection_id is empty or too long")
-        told = parameters_of(wanted.parameters) | ({"channel": wanted.channel} if wanted.channel else {})
-        client = self._routes.client(lambda options: VendorCall(AsteriskProtocol(told), options), caller.tenant)
+        fields = parameters_of(wanted.parameters) | ({"channel": wanted.channel} if wanted.channel else {})
+        client = self._routes.client(lambda options: VendorCall(AsteriskProtocol(fields), options), caller.tenant)
         address = f"{section.http.replace('http', 'ws', 1)}/media/{quote(wanted.connection_id, safe='')}"
         connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(self._hold(address, client, connected), name="dialled call")
+        self._tasks.create_task(self._run_call(address, client, connected), name="dialled call")
         await asyncio.shield(connected)
         return JSONResponse({"session_id": client.session_id}, 202)
 
-    async def _hold(self, address: str, client: Client, connected: "asyncio.Future[None]") -> None:
+    async def _run_call(self, address: str, client: Client, connected: "asyncio.Future[None]") -> None:
         """One call; whatever becomes of it, the others go on."""
         try:
             with self._routes.host.place(client.tenant):

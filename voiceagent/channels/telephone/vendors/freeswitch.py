@@ -82,11 +82,11 @@ class FreeSwitchProtocol:
         """Metadata, then whatever the operator has it send: we know of keys."""
         if not self._begun:
             try:
-                told = decode_object(frame)
+                fields = decode_object(frame)
             except MalformedMessage:
                 self._told.setdefault("metadata", text_of(frame) or "")
             else:
-                self._told |= parameters_of(told)
+                self._told |= parameters_of(fields)
             return self._begin()
         message = decode_object(frame)
         if message.get("event") != "dtmf":
@@ -94,11 +94,11 @@ class FreeSwitchProtocol:
         return [DigitPressed((text_of(message.get("digit")) or "").upper())]
 
     def _begin(self) -> list[Incoming]:
-        told = self._told
-        self._rate = _one_of(told.get("rate", ""), RATES, self._rate)
-        self._channels = _one_of(told.get("channels", ""), frozenset((1, 2)), 1)
+        fields = self._told
+        self._rate = _one_of(fields.get("rate", ""), RATES, self._rate)
+        self._channels = _one_of(fields.get("channels", ""), frozenset((1, 2)), 1)
         self._begun = True
-        call = Call("freeswitch", told.get("uuid", ""), "", told.get("from", ""), told.get("to", ""), told)
+        call = Call("freeswitch", fields.get("uuid", ""), "", fields.get("from", ""), fields.get("to", ""), fields)
         return [StreamStarted(call, "", LineFormat("l16", self._rate))]
 
     def audio(self, pcm: Pcm) -> Sequence[Frame]:
@@ -123,11 +123,11 @@ class FreeSwitchProtocol:
         return []
 
 
-def _one_of(told: str, allowed: frozenset[int], default: int) -> int:
+def _one_of(fields: str, allowed: frozenset[int], default: int) -> int:
     """Raises MalformedMessage for a number that is none of these."""
-    if not told:
+    if not fields:
         return default
-    found = whole_number(told)
+    found = whole_number(fields)
     if found not in allowed or found is None:
         raise MalformedMessage(1003, "this rate or number of channels is not supported")
     return found
