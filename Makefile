@@ -1,9 +1,11 @@
 # Everything a user or a developer does, from a fresh clone. Needs Python 3.11+ and make.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VOICEAGENT_VENV := $(abspath $(VENV))
 HERE := $(CURDIR)
 
-.PHONY: install develop models demo serve assets docs test test-asterisk test-clients test-image coverage lint bench bench-capacity \
+.PHONY: install develop models demo serve assets docs test test-install test-asterisk test-clients test-image coverage lint bench bench-capacity \
 	dist audit clean lock
 
 # What a talk on this machine needs; and all that developing and testing needs.
@@ -37,19 +39,21 @@ docs: develop .venv/.docs
 lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 	$(BIN)/mypy
 
 test: lint models
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-# Pipecat's and LiveKit's realtime services, in an environment of their own: too heavy for every run of the tests.
-test-clients: develop models out/clients/.installed
-	$(BIN)/pytest tests/clients/check_clients.py $(ARGS)
+# Every install line of the documents, in environments of their own, from the index: minutes, so not in `make test`.
+test-install: develop models
+	$(BIN)/pytest -q -rs tests/packaging/check_install.py $(ARGS)
 
-out/clients/.installed: tests/clients/requirements.txt
-	$(PYTHON) -m venv out/clients
-	out/clients/bin/python -m pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
-	touch $@
+# Pipecat's and LiveKit's realtime services, in an environment of their own: too heavy for every run of the tests.
+test-clients: develop models
+	@VOICEAGENT_VENV=out/clients $(PYTHON) scripts/install.py clients
+	$(BIN)/pytest tests/clients/check_clients.py $(ARGS)
 
 # Calls from a real telephone (baresip) through a real Asterisk; skipped, with the reason, where they are not installed.
 test-asterisk: develop models
@@ -83,7 +87,7 @@ dist: out/release/.installed
 
 # What is known to be vulnerable among the locked packages; asks the package index about each of them.
 audit: out/release/.installed
-	out/release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	out/release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock -r docker/requirements.lock
 
 out/release/.installed: .github/release.lock
 	$(PYTHON) -m venv out/release
@@ -96,8 +100,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 lock: develop
 	$(COMPILE) --extra all --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
 	$(COMPILE) --extra local --extra client --extra eval --group build -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) --extra local --extra codecs --extra telephone --extra mcp --extra redis --extra gateway --extra telemetry --group build \
+		-c requirements-dev.lock pyproject.toml -o docker/requirements.lock
 	$(COMPILE) --group pyproject.toml:docs -c requirements-dev.lock -o docs/requirements.lock
 	$(COMPILE) --group pyproject.toml:release -o .github/release.lock
+	$(COMPILE) tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean:
 	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache

@@ -17,6 +17,7 @@ NAMES = (
     "ready",
     "barge-in",
     "heard",
+    "normalise",
     "page",
     "client-echo",
     "llm-edge",

@@ -88,7 +88,7 @@ async def play(clip: Clip, engines: Engines, settings: BargeInSettings, phase: P
     """Let the agent talk while the clip is heard."""
     probabilities = await engines.probabilities(clip)
     onset = clip.onset if clip.onset is not None else first_long_voice(probabilities)
-    judge = BargeInDetector(settings)
+    judge, segmenter = BargeInDetector(settings), Segmenter()
     outcome = Outcome(
         clip.name, clip.kind, clip.half, clip.onset is not None, gates={ms: gate(probabilities, ms) for ms in GATES_MS}
     )
@@ -101,7 +101,8 @@ async def play(clip: Clip, engines: Engines, settings: BargeInSettings, phase: P
             text, final = answers.pop(index)
             steps.append(judge.words(text, final=final, spoken=clip.text))
         played = None if clip.played is None else clip.played[now - WINDOW : now]
-        steps.append(judge.hear(float(probability), clip.pcm[now - WINDOW : now], phase, played))
+        window = segmenter.hear(float(probability), clip.pcm[now - WINDOW : now])
+        steps.append(judge.hear(window, phase, played))
         for step in steps:
             match step.action:
                 case BargeInAction.PAUSE:

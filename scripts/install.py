@@ -3,6 +3,8 @@
     python3 scripts/install.py run    # what `make demo`, `make serve` and `voiceagent talk` need: requirements.lock
     python3 scripts/install.py dev    # that, and what testing needs: requirements-dev.lock
 
+`clients` is for the tests with other people's clients alone. $VOICEAGENT_VENV names another folder than `.venv`.
+
 Nothing is resolved and nothing is taken that the lock does not name with its hash, so the same checkout gives the same
 environment in years to come. The interpreter's own pip, however old, only installs the locked pip; that does the rest.
 Does nothing, quickly, when the environment is as the lock says. Read by older Pythons, to tell them what is needed.
@@ -22,10 +24,14 @@ from pathlib import Path
 OLDEST, NEWEST = (3, 11), (3, 14)
 """The Pythons that the locks are made and tested for."""
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = {"run": ROOT / "requirements.lock", "dev": ROOT / "requirements-dev.lock"}
+LOCKS = {
+    "run": ROOT / "requirements.lock",
+    "dev": ROOT / "requirements-dev.lock",
+    "clients": ROOT / "tests" / "clients" / "requirements.lock",
+}
 FIRST = ("pip", "setuptools")
 """Installed before the rest: what installs it, and what builds it."""
-SOURCE_ONLY = ("opuslib",)
+SOURCE_ONLY = ("docopt", "opuslib")
 """On the index as source alone. All else comes as wheels, so that a platform without one is told so at once, instead
 of by a compiler."""
 
@@ -51,10 +57,12 @@ def main(arguments: list[str]) -> int:
     print(f"installing what {LOCKS[kind].name} names (the first time this takes a minute or more)", flush=True)
     try:
         install(python, LOCKS[kind].read_text("utf-8"))
+        if kind != "clients":
+            pip(python, "-e", ROOT / "client", "-e", ROOT)
     except subprocess.CalledProcessError as error:
         print(f"{folder} is not complete: its pip failed, as told above; run the same again", file=sys.stderr)
         return error.returncode
-    for filled in ("run", "dev") if kind == "dev" else ("run",):  # the lock for developing holds the one for running
+    for filled in ("run", "dev") if kind == "dev" else (kind,):  # the lock for developing holds the one for running
         stamp(folder, filled).write_text(digest(filled, version), encoding="ascii")
     return 0
 
@@ -113,7 +121,6 @@ def install(python: Path, lock: str) -> None:
             path = Path(temporary) / "requirements.lock"
             path.write_text(text, encoding="utf-8")
             pip(python, "--require-hashes", "--only-binary=:all:", f"--no-binary={','.join(SOURCE_ONLY)}", "-r", path)
-    pip(python, "-e", ROOT / "client", "-e", ROOT)
 
 
 def pip(python: Path, *arguments: object) -> None:

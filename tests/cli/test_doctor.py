@@ -11,7 +11,10 @@ from rich.console import Console
 
 from voiceagent.cli.doctor import Check, report, show
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import ApiKey, EngineSection, LimitSection, MemorySection, ServerSection, Settings
+from voiceagent.section import EngineSection
+from voiceagent.server.settings import ApiKey, LimitSection, ServerSection
+from voiceagent.settings import MemorySection, Settings
+from voiceagent.tts.settings import TtsSection
 
 KEY = "sk-very-secret-0123456789"
 
@@ -46,7 +49,7 @@ def test_models_of_engines_that_are_not_configured_are_not_asked_for(tmp_path: P
 
 def test_an_unknown_engine_and_an_unknown_option_are_wrong(tmp_path: Path) -> None:
     settings = Settings(
-        vad=EngineSection.model_validate({"engine": "silero", "no_such_option": 1}), tts=EngineSection(engine="parrot")
+        vad=EngineSection.model_validate({"engine": "silero", "no_such_option": 1}), tts=TtsSection(engine="parrot")
     )
     found = check("engine [vad]", settings, tmp_path)
     assert (found.state, "no_such_option" in found.detail) == ("wrong", True)

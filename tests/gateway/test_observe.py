@@ -23,7 +23,8 @@ from voiceagent.gateway.engine import GatewayLlm
 from voiceagent.gateway.observe.metrics import MOST_SHARES, SpentShares
 from voiceagent.llm.base import Caller, LlmRequest, Message
 from voiceagent.server.metrics import Metrics
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 ALERTS = Path(__file__).parents[2] / "docs" / "guides" / "operator" / "alerts.yml"
 

@@ -16,7 +16,8 @@ from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.conversation import FunctionOutput, Item, Part
 from voiceagent.session.options import SessionOptions
-from voiceagent.settings import FillerSection, Settings
+from voiceagent.session.settings import FillerSection
+from voiceagent.settings import Settings
 from voiceagent.tools.base import ToolPolicy
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.turn.options import TurnOptions

@@ -15,8 +15,9 @@ from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.context import without_filler
 from voiceagent.session.options import SessionOptions
-from voiceagent.session.phrases import MANNERS_KEPT, Fillers, SpeakingStyle
-from voiceagent.settings import FillerSection, Settings
+from voiceagent.session.phrases import STYLES_KEPT, Fillers, SpeakingStyle
+from voiceagent.session.settings import FillerSection
+from voiceagent.settings import Settings
 from voiceagent.tools.base import ToolPolicy
 from voiceagent.tts.base import TtsAudio, TtsRequest
 
@@ -52,7 +53,7 @@ async def test_a_slow_model_is_covered_and_the_answer_follows() -> None:
         await client.turn()
         await client.until(ev.ResponseDone, 2)
         assert ("assistant", f"{LONG} ") in client.model.prompt()
-        assert client.session._agent._playout.gaps == 0
+        assert client.session._responses.clock.gaps == 0
 
 
 async def test_a_quick_model_needs_none() -> None:
@@ -208,7 +209,7 @@ async def test_phrases_are_rendered_once_for_every_manner() -> None:
     phrase = fillers.after(SpeakingStyle("en", 8000), "")
     assert phrase is not None
     assert len(phrase.pcm) == pytest.approx(len(voice_of(EN[0])) / 3, abs=1)
-    for rate in range(1, MANNERS_KEPT + 1):
+    for rate in range(1, STYLES_KEPT + 1):
         await fillers.prepare(SpeakingStyle("xx", rate))
     assert fillers.after(SpeakingStyle("en", 8000), "") is None
 

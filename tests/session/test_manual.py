@@ -211,7 +211,8 @@ async def test_detection_turned_off_and_on_under_way(slow: float) -> None:
 
 
 async def test_a_very_long_turn_is_cut_and_goes_on() -> None:
-    from voiceagent.settings import Settings, TurnSection
+    from voiceagent.settings import Settings
+    from voiceagent.turn.options import TurnSection
 
     settings = Settings(turn=TurnSection(max_turn_seconds=2.0))
     options = SessionOptions(turn=TurnOptions(create_response=False))

@@ -96,8 +96,7 @@ class World:
         assert not self.opened
 
     def join(self, client: Bench) -> None:
-        talk = client.session._talk
-        talk.shared = replace(talk.shared, tool_server=self.reach)
+        client.session._tools._make_server = self.reach
 
 
 def name(client: Bench, *servers: ClientServer, **options: object) -> None:

@@ -160,7 +160,7 @@ async def test_marks_tell_what_was_heard() -> None:
         client.ask(cmd.Interrupt())
         client.ask(cmd.ReportPlayed(first.item_id, 10**9))  # a flush brings all marks back
         heard = client.item(first.item_id).text
-        spoken = client.session._agent._spoken[first.item_id]
+        spoken = client.session._responses._spoken[first.item_id]
         assert heard == spoken.heard(played)
         assert heard != spoken.heard(played + 0.4)
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.session.bench import bench, unguarded
 from voiceagent.session import events as ev
-from voiceagent.settings import Settings, SilenceSection
+from voiceagent.session.settings import SilenceSection
+from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.looptime
 

@@ -20,9 +20,10 @@ from voiceagent.turn.barge_in import (
     BargeInStep,
     WordsRequest,
 )
-from voiceagent.turn.options import BargeInSettings, Phase, Thresholds
+from voiceagent.turn.options import BargeInSettings, BargeInThresholds, Phase
 from voiceagent.turn.voice_features import UserVoiceLevels, VoiceFeatures, sound
 from voiceagent.vad.base import WINDOW
+from voiceagent.vad.segmenter import Segmenter
 
 PERSON = tone(1)
 THIN = tone(1, low=100.0)
@@ -33,7 +34,7 @@ SILENCE = silence(WINDOW)
 PAUSE = BargeInStep(BargeInAction.PAUSE, BargeInReason.VOICE)
 PARTIAL = BargeInStep(ask=WordsRequest.PARTIAL)
 FINAL = BargeInStep(ask=WordsRequest.FINAL)
-MANNER = BargeInSettings().speaking
+THRESHOLDS = BargeInSettings().speaking
 
 
 def confirm(reason: BargeInReason) -> BargeInStep:
@@ -44,12 +45,23 @@ def resume(reason: BargeInReason) -> BargeInStep:
     return BargeInStep(BargeInAction.RESUME, reason)
 
 
+class Detector(BargeInDetector):
+    """The detector with a segmenter, which it shares with the turns in a session."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._segmenter = Segmenter()
+
+    def hear_window(self, probability: float, window: Pcm, phase: Phase, played: Pcm | None = None) -> BargeInStep:
+        return self.hear(self._segmenter.hear(probability, window), phase, played)
+
+
 class Talk:
     """Feeds a judge and notes what it says, with the milliseconds from the first window to the end of the one it was
     said after."""
 
-    def __init__(self, phase: Phase = Phase.SPEAKING, judge: BargeInDetector | None = None) -> None:
-        self.judge = judge or BargeInDetector()
+    def __init__(self, phase: Phase = Phase.SPEAKING, judge: Detector | None = None) -> None:
+        self.judge = judge or Detector()
         self.phase = phase
         self.said: list[tuple[int, BargeInStep]] = []
         self.milliseconds = 0
@@ -57,7 +69,7 @@ class Talk:
     def hear(self, milliseconds: int, probability: float = 0.98, window: Pcm = PERSON) -> "Talk":
         for _ in range(milliseconds // WINDOW_MS):
             self.milliseconds += WINDOW_MS
-            self._note(self.judge.hear(probability, window, self.phase))
+            self._note(self.judge.hear_window(probability, window, self.phase))
         return self
 
     def quiet(self, milliseconds: int) -> "Talk":
@@ -125,7 +137,7 @@ def test_words_are_asked_for_before_the_decision_and_again() -> None:
 def test_real_words_confirm_once_the_voice_is_long_enough() -> None:
     talk = Talk().hear(608).words("I would like")
     assert talk.last == PARTIAL
-    assert talk.hear(320).said[-1] == (MANNER.words_ms, confirm(BargeInReason.WORDS))
+    assert talk.hear(320).said[-1] == (THRESHOLDS.words_ms, confirm(BargeInReason.WORDS))
     assert talk.hear(2000).steps[-1] == confirm(BargeInReason.WORDS)
 
 
@@ -138,12 +150,12 @@ def test_a_command_confirms_at_once() -> None:
 
 
 def test_a_clear_voice_without_known_words_confirms_by_its_length() -> None:
-    assert Talk().hear(3000).said[-1] == (MANNER.voice_ms, confirm(BargeInReason.LENGTH))
+    assert Talk().hear(3000).said[-1] == (THRESHOLDS.voice_ms, confirm(BargeInReason.LENGTH))
 
 
 def test_somebody_who_only_listens_may_do_so_for_two_seconds() -> None:
     talk = Talk().hear(608).words("Yeah, yeah, yeah").hear(3000)
-    assert talk.said[-1] == (MANNER.listening_ms, confirm(BargeInReason.LENGTH))
+    assert talk.said[-1] == (THRESHOLDS.listening_ms, confirm(BargeInReason.LENGTH))
 
 
 def test_yes_but_is_no_backchannel() -> None:
@@ -228,9 +240,9 @@ def test_words_that_come_too_late_are_void() -> None:
 @pytest.mark.parametrize(("probability", "window"), [(0.6, PERSON), (0.98, THIN)])
 def test_a_doubtful_voice_is_given_longer(probability: float, window: Pcm) -> None:
     with_words = Talk().hear(608, probability, window).words("we are all of").hear(3000, probability, window)
-    assert with_words.said[-1] == (MANNER.doubtful_ms, confirm(BargeInReason.WORDS))
+    assert with_words.said[-1] == (THRESHOLDS.doubtful_ms, confirm(BargeInReason.WORDS))
     without = Talk().hear(3000, probability, window)
-    assert without.said[-1] == (MANNER.doubtful_ms, resume(BargeInReason.NOISE))
+    assert without.said[-1] == (THRESHOLDS.doubtful_ms, resume(BargeInReason.NOISE))
     ended = Talk().hear(640, probability, window).quiet(128).words("So hard to break.", final=True)
     assert ended.last == resume(BargeInReason.NOISE)
 
@@ -255,7 +267,7 @@ def test_a_telephone_makes_every_voice_thin() -> None:
     assert talk.hear(640, window=THIN).words("I would like").hear(160, window=THIN).last == confirm(BargeInReason.WORDS)
 
 
-def learned(window: Pcm) -> BargeInDetector:
+def learned(window: Pcm) -> Detector:
     """A judge who has heard the user speak with this sound, and the agent begin to answer."""
     talk = Talk(Phase.SILENT).hear(1600, window=window).quiet(320)
     assert talk.said == []
@@ -307,14 +319,14 @@ AGENT = chatter(6, seed=1)
 USER = chatter(6, seed=2, level=8000)
 
 
-def overheard(judge: BargeInDetector, microphone: Pcm, played: Pcm, probability: float = 0.98) -> list[BargeInStep]:
+def overheard(judge: Detector, microphone: Pcm, played: Pcm, probability: float = 0.98) -> list[BargeInStep]:
     pairs = zip(windows(microphone), windows(played), strict=True)
-    steps = [judge.hear(probability, mine, Phase.SPEAKING, other) for mine, other in pairs]
+    steps = [judge.hear_window(probability, mine, Phase.SPEAKING, other) for mine, other in pairs]
     return [step for step in steps if step != GO_ON]
 
 
 def test_the_agents_own_sound_is_an_echo_and_then_does_not_even_pause_it() -> None:
-    judge, agent = BargeInDetector(), chatter(6, seed=5)
+    judge, agent = Detector(), chatter(6, seed=5)
     echo = late(agent, 150, 0.1)
     first, gap, again = slice(0, 64 * WINDOW), slice(64 * WINDOW, 80 * WINDOW), slice(80 * WINDOW, 140 * WINDOW)
     assert overheard(judge, echo[first], agent[first])[-1] == resume(BargeInReason.ECHO)
@@ -326,7 +338,7 @@ def test_a_pause_for_a_hint_ends_when_the_voice_turns_out_an_echo() -> None:
     agent = chatter(3, seed=5)
     echo = late(agent, 150, 0.1)
     for quiet in range(10, 40):  # the hint comes at each moment around the one when the echo gets known
-        judge = BargeInDetector()
+        judge = Detector()
         cuts = [slice(a * WINDOW, b * WINDOW) for a, b in ((0, quiet), (quiet, quiet + 3), (quiet + 3, 60))]
         steps = [overheard(judge, echo[cut], agent[cut], p) for cut, p in zip(cuts, (0.1, 0.35, 0.98), strict=True)]
         assert steps[0] == []
@@ -335,7 +347,7 @@ def test_a_pause_for_a_hint_ends_when_the_voice_turns_out_an_echo() -> None:
 
 
 def test_somebody_over_the_echo_is_heard() -> None:
-    judge, second = BargeInDetector(), EAR_RATE
+    judge, second = Detector(), EAR_RATE
     echo = late(AGENT, 150, 0.05)
     overheard(judge, echo[: 3 * second], AGENT[: 3 * second])
     both = np.clip(echo.astype(int) + USER, -32768, 32767).astype(np.int16)
@@ -344,12 +356,12 @@ def test_somebody_over_the_echo_is_heard() -> None:
 
 
 def test_a_hint_of_an_echo_is_no_reason_to_pause() -> None:
-    judge = BargeInDetector()
+    judge = Detector()
     for mine, theirs in zip(windows(late(AGENT, 150, 0.1)), windows(AGENT), strict=True):
-        judge.hear(0.1, mine, Phase.SPEAKING, theirs)
+        judge.hear_window(0.1, mine, Phase.SPEAKING, theirs)
     more = chatter(0.5, seed=1)
     steps = [
-        judge.hear(0.35, mine, Phase.SPEAKING, theirs)
+        judge.hear_window(0.35, mine, Phase.SPEAKING, theirs)
         for mine, theirs in zip(windows(late(more, 150, 0.1)), windows(more), strict=True)
     ]
     assert [step for step in steps[:3] if step != GO_ON] == []
@@ -363,8 +375,8 @@ def test_while_the_agent_thinks_a_voice_is_soon_confirmed() -> None:
 
 
 def test_the_first_words_are_easier_to_interrupt_and_doubted_longer() -> None:
-    assert Talk(Phase.FIRST_WORDS).hear(3000).said[-1][0] < MANNER.voice_ms
-    assert Talk(Phase.FIRST_WORDS).hear(4000, 0.6).said[-1][0] > MANNER.doubtful_ms
+    assert Talk(Phase.FIRST_WORDS).hear(3000).said[-1][0] < THRESHOLDS.voice_ms
+    assert Talk(Phase.FIRST_WORDS).hear(4000, 0.6).said[-1][0] > THRESHOLDS.doubtful_ms
 
 
 def test_who_says_yes_over_the_last_words_answers_them() -> None:
@@ -440,12 +452,12 @@ Windows = st.lists(
 def test_pauses_and_their_ends_alternate_and_every_pause_ends(
     stretches: list[tuple[float, Pcm, Phase, str, int]],
 ) -> None:
-    judge, steps = BargeInDetector(), []
+    judge, steps = Detector(), []
     for probability, window, phase, text, count in stretches:
-        steps += [judge.hear(probability, window, phase) for _ in range(count)]
+        steps += [judge.hear_window(probability, window, phase) for _ in range(count)]
         if text:
             steps.append(judge.words(text, final=count % 2 == 0))
-    steps += [judge.hear(0.0, SILENCE, Phase.SPEAKING) for _ in range(30)]
+    steps += [judge.hear_window(0.0, SILENCE, Phase.SPEAKING) for _ in range(30)]
     actions = [step.action for step in steps if step.action is not BargeInAction.NOTHING]
     for index, action in enumerate(actions):
         assert (action is BargeInAction.PAUSE) == (index % 2 == 0)
@@ -457,10 +469,10 @@ def test_pauses_and_their_ends_alternate_and_every_pause_ends(
 # -- measures ---------------------------------------------------------------------------------------------------------
 
 
-def test_settings_name_a_manner_for_every_phase() -> None:
-    manner = Thresholds(words_ms=1)
-    chosen = replace(BargeInSettings(), speaking=manner)
-    assert {phase: chosen.manner(phase) is manner for phase in Phase} == {
+def test_settings_name_thresholds_for_every_phase() -> None:
+    thresholds = BargeInThresholds(words_ms=1)
+    chosen = replace(BargeInSettings(), speaking=thresholds)
+    assert {phase: chosen.thresholds(phase) is thresholds for phase in Phase} == {
         phase: phase in (Phase.SPEAKING, Phase.PROTECTED) for phase in Phase
     }
 

@@ -86,7 +86,7 @@ def test_a_named_silence_needs_no_pause_and_may_change_under_way() -> None:
     watch = Endpointer(FixedSilence(TurnOptions(silence_ms=100)))
     assert not watch.is_over(99)
     assert watch.is_over(100)
-    watch.endpointer = FixedSilence(TurnOptions(silence_ms=300))
+    watch.policy = FixedSilence(TurnOptions(silence_ms=300))
     assert not watch.is_over(299)
 
 

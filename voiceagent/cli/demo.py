@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,12 +34,14 @@ from voiceagent_client.wav import read_wav, recording
 from voiceagent_client.wire import SessionConfig
 
 from voiceagent.assets import ASSETS
+from voiceagent.cli.local_engines import environment
 from voiceagent.errors import ConfigError
 
 TURNS = ASSETS / "demo"
 """The spoken turns that come with the package, and `script.toml` that says what they are."""
-START_SECONDS = 60.0
-"""How long the server may take to load its models."""
+START_SECONDS = 300.0
+"""How long the server may take to load its models: seconds, but minutes at the first time on a busy machine. One that
+fails ends, and is not waited for."""
 STOP_SECONDS = 10.0
 """How long it may take to stop."""
 LISTENING = "listening on "
@@ -118,7 +120,8 @@ async def hold(
 ) -> list[DemoTurn]:
     recordings = [read_wav(folder / line.wav) for line in lines]
     out.parent.mkdir(parents=True, exist_ok=True)
-    async with server(config) as url:
+    needed = await asyncio.to_thread(environment, config, console)
+    async with server(config, needed) as url:
         console.print(f"server: {url}\n")
         player = Player()
         with recording(out) as recorder:
@@ -256,12 +259,13 @@ def timing_line(turn: DemoTurn) -> str:
 
 
 @asynccontextmanager
-async def server(config: Path | None) -> AsyncIterator[str]:
-    """`voiceagent serve` in a process of its own on a free port; yields its URL."""
-    command = [sys.executable, "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
+async def server(config: Path | None, added: Mapping[str, str] | None = None) -> AsyncIterator[str]:
+    """`voiceagent serve` in a process of its own on a free port; yields its URL. `added` to its environment."""
+    # -P: a folder named voiceagent where the user happens to be, such as a checkout, is not this package.
+    command = [sys.executable, "-P", "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
     if config is not None:
         command += ["--config", str(config)]
-    environment = {"VOICEAGENT_SERVER__LOG_LEVEL": "warning", **os.environ}
+    environment = {"VOICEAGENT_SERVER__LOG_LEVEL": "warning", **os.environ, **(added or {})}
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     assert process.stdout is not None
     try:

@@ -55,17 +55,22 @@ def fetch(names: Names = None, dir: Dir = None) -> None:  # noqa: A002
     wanted = names or list(DEFAULT)
     with _clear_errors():
         store = ModelStore(dir)
-        with _bars() as bars:
-            tasks: dict[str, TaskID] = {}
-
-            def show(what: str, done: int, total: int) -> None:
-                if what not in tasks:
-                    tasks[what] = bars.add_task(what, total=None)
-                bars.update(tasks[what], completed=done, total=total or None)
-
-            fetched = store.fetch(wanted, show)
+        fetched = fetch_with_bars(store, wanted)
         for name in dict.fromkeys(wanted):
             typer.echo(f"{name}: {'fetched' if name in fetched else 'already here'}, {store.path(name)}")
+
+
+def fetch_with_bars(store: ModelStore, names: list[str]) -> list[str]:
+    """ModelStore.fetch with its progress on standard error. Raises ConfigError."""
+    with _bars() as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        return store.fetch(names, show)
 
 
 @app.command()

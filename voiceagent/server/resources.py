@@ -4,28 +4,30 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING
 
-from voiceagent import engines as registry
 from voiceagent import extras
-from voiceagent.asr.base import AsrEngine
+from voiceagent.asr.base import ASR_ENGINES
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
-from voiceagent.llm.base import LlmEngine
-from voiceagent.memory.base import MemoryStore
-from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.llm.base import LLM_ENGINES, LlmEngine
+from voiceagent.memory.base import MEMORY_STORES, MemoryStore
 from voiceagent.models.store import ModelStore
 from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
 from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
+from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
-from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.tts.base import TTS_ENGINES, TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
-from voiceagent.vad.base import VadEngine
+from voiceagent.tts.checked import CheckedTts
+from voiceagent.tts.normalised import NormalisedTts
+from voiceagent.tts.retried import RetriedTts
+from voiceagent.vad.base import VAD_ENGINES
 
 if TYPE_CHECKING:  # its package is optional
     from voiceagent.turn.smart_turn import SmartTurn
@@ -43,23 +45,27 @@ def make_engines(settings: Settings) -> Engines:
     """Build the configured engines without loading anything. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
     return Engines(
-        vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
-        asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
+        vad=VAD_ENGINES.make("[vad]", settings.vad.with_options(), models),
+        asr=ASR_ENGINES.make("[asr]", settings.asr.with_options(), models),
         llm=make_llm(settings),
-        tts=kept(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
+        tts=make_voice(TTS_ENGINES.make("[tts]", settings.tts.with_options(), models), settings),
     )
 
 
-def kept(voice: TtsEngine, settings: Settings) -> TtsEngine:
-    """The voice with a memory of what it said, unless that is not wanted."""
-    megabytes = settings.playout.speech_cache_mb
-    return CachedTts(voice, megabytes) if megabytes else voice
+def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
+    """The engine with what every voice has: it is checked at the start, asked once more where it fails, remembers what
+    it said, and is given words for figures."""
+    voice: TtsEngine = CheckedTts(engine, voice=settings.agent.voice, language=settings.agent.language)
+    voice = RetriedTts(voice, settings.deadlines.tts_seconds / 2)
+    if megabytes := settings.playout.speech_cache_mb:
+        voice = CachedTts(voice, megabytes)
+    return NormalisedTts(voice) if settings.tts.normalise else voice
 
 
 def make_llm(settings: Settings) -> LlmEngine:
     """The language model alone. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
-    return cast(LlmEngine, registry.make("llm", settings.llm_section.with_options(), models))
+    return LLM_ENGINES.make("[llm]", settings.llm_section.with_options(), models)
 
 
 @asynccontextmanager
@@ -74,8 +80,8 @@ async def open_shared(
                 stack.push_async_callback(engine.close)
                 tasks.create_task(engine.open())
         memory: MemoryStore | None = None
-        if settings.memory.path:
-            memory = SqliteMemory(Path(settings.memory.path))
+        if settings.memory.enabled:
+            memory = MEMORY_STORES.make("[memory]", settings.memory.with_options())
             stack.push_async_callback(memory.close)
             await memory.open()
         model: SmartTurn | None = None
@@ -96,7 +102,8 @@ async def open_shared(
             await fillers.prepare(
                 SpeakingStyle(fillers.language(settings.agent.language), CLIENT_RATE, settings.agent.voice)
             )
-        yield SessionResources(engines, settings, apology, model, toolbox, fillers), memory
+        tool_server = partial(ClientMcp, settings.tools)
+        yield SessionResources(engines, settings.session, apology, model, toolbox, fillers, tool_server), memory
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:

@@ -1,8 +1,8 @@
-"""The session's ear: the client's audio, through voice detection, into utterances that the recogniser makes words."""
+"""Audio input: the client's audio, through voice detection, into turns of the user and the events they consist of."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +12,27 @@ from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import Refused
 from voiceagent.session.options import SessionOptions
-from voiceagent.session.turn_events import TurnEvents
-from voiceagent.session.user_turn import TurnEndDetector, UserTurn
-from voiceagent.turn.endpointing import EndpointingPolicy
+from voiceagent.session.user_turn import (
+    BufferCleared,
+    MicrophoneChanged,
+    TurnBegun,
+    TurnCommitted,
+    TurnDropped,
+    TurnEnd,
+    TurnEvent,
+    TurnPaused,
+    TurnVoice,
+    UserTurn,
+    WindowHeard,
+)
+from voiceagent.turn.endpointing import Endpointer, endpointing_policy
+from voiceagent.turn.options import TurnSection
 from voiceagent.vad.base import WINDOW, VadStream
-from voiceagent.vad.segmenter import Segmenter, VoiceStarted
-
-# The latest audio, from which an utterance gets what was said before it was known to be one.
+from voiceagent.vad.segmenter import ONSET_WINDOWS, Segmenter, VoiceStarted
 
 
 class Preroll:
-    """Positions are samples since the talk began."""
+    """The latest audio, from which a turn gets what was said before it was known to be one."""
 
     def __init__(self) -> None:
         self._pieces: deque[Pcm] = deque()
@@ -50,8 +60,6 @@ class Preroll:
         self._pieces.clear()
         self._samples = 0
 
-
-# What waits to be heard, in the order in which it came.
 
 BACKLOG_SECONDS = 330.0
 """Audio that may wait to be heard: the largest single append of the Realtime protocol (15 MiB of 24 kHz PCM)."""
@@ -86,8 +94,11 @@ Entry = AudioChunk | CommitRequest | ClearRequest
 
 
 class AudioQueue:
-    """One reader's queue, which joins audio to pieces worth a look: of 50 frames a second only 31 complete a window of
-    the voice detector. Bounded by BACKLOG_SECONDS, of which every piece takes some."""
+    """What waits to be heard, in the order in which it came.
+
+    The queue of one reader, which joins audio to pieces worth a look: of 50 frames a second only 31 complete a window
+    of the voice detector. Bounded by BACKLOG_SECONDS, of which every piece takes some.
+    """
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque()
@@ -144,8 +155,6 @@ class AudioQueue:
 
 PIECE = EAR_RATE // 10
 """Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
-PARTIAL_SECONDS = 0.4
-"""Between two partial transcripts: as often as captions need."""
 HELD_BACK = EAR_RATE // 500
 """Samples that resampling may hold back (1 to 2 ms): they are here, and silence too, or the detector will tell."""
 MIN_COMMIT_MS = 100
@@ -153,31 +162,32 @@ MIN_COMMIT_MS = 100
 
 
 class AudioInput:
-    """Positions are samples at EAR_RATE since the talk began; all decisions count them, never the clock."""
+    """Positions are samples at EAR_RATE since the session began; all decisions count them, never the clock.
+
+    One segmenter follows the microphone; what it makes of each window serves turns here and barge-in alike.
+    """
 
     def __init__(
         self,
         *,
         vad: VadStream,
         asr: AsrEngine,
+        endpointer: Endpointer,
         options: SessionOptions,
-        endpointer: Callable[[SessionOptions], EndpointingPolicy],
-        pausing: TurnEndDetector,
-        events: TurnEvents,
+        settings: TurnSection,
+        asr_deadline: float,
         tasks: asyncio.TaskGroup,
         new_id: Callable[[str], str],
-        deadline: float,
-        max_turn_seconds: float,
     ) -> None:
+        """`asr_deadline`: seconds one recognition may take. `tasks` owns the recognitions."""
         self._vad = vad
         self._asr = asr
-        self._make_endpointer = endpointer
-        self._pausing = pausing
-        self._events = events
+        self._endpointer = endpointer
+        self._silence_ms = settings.silence_ms
+        self._max_turn = int(settings.max_turn_seconds * EAR_RATE)
+        self._asr_deadline = asr_deadline
         self._tasks = tasks
         self._new_id = new_id
-        self._deadline = deadline
-        self._max_turn = int(max_turn_seconds * EAR_RATE)
         self._inbox = AudioQueue()
         self._uncommitted_ms = 0.0
         self._commits_waiting = 0
@@ -188,19 +198,21 @@ class AudioInput:
         self._position = 0
         self._preroll = Preroll()
         self._segmenter = Segmenter()
+        self._voice_since_cut = 0
+        """Samples of the voice that goes on, since it began or since the last turn ended in the middle of it."""
         self._unjudged = silence(0)
         self._vad_is_stale = False
-        self._utterance: UserTurn | None = None
-        self._speaking = asyncio.Event()
+        self._turn: UserTurn | None = None
         self._options = options
         self.configure(options)
 
     # -- from the session, at any time -------------------------------------------------------------------------------
 
     def configure(self, options: SessionOptions) -> None:
+        """The options are new."""
         turn_before, self._options = self._options.turn, options
         if options.turn is not None:
-            self._pausing.obey(self._make_endpointer(options))
+            self._endpointer.policy = endpointing_policy(options.turn, self._silence_ms)
             self._segmenter.threshold = options.turn.threshold
             if turn_before is None:
                 self._vad_is_stale = True
@@ -242,160 +254,143 @@ class AudioInput:
         """How much of the user's audio was heard so far."""
         return self._position * 1000 // EAR_RATE
 
-    # -- tasks ------------------------------------------------------------------------------------------------------
-
-    async def run(self) -> None:
-        """Hear until cancelled."""
-        try:
-            while True:
-                match await self._inbox.get(self._worth_a_look()):
-                    case AudioChunk(pcm, rate, arrived):
-                        for start in range(0, len(pcm), rate):  # a second at a time: resampling holds the loop
-                            await self._hear(self._at_ear_rate(pcm[start : start + rate], rate), arrived)
-                    case CommitRequest(item_id):
-                        self._commit(item_id)
-                    case ClearRequest():
-                        self._drop()
-                        self._events.cleared()
-        finally:
-            self._drop()
-
-    async def caption(self) -> None:
-        """Tell the words so far while the user speaks, until cancelled."""
-        while True:
-            await self._speaking.wait()
-            await asyncio.sleep(PARTIAL_SECONDS)
-            utterance = self._utterance
-            if utterance is None:
-                continue
-            if not utterance.confirmed:  # its words are asked for when the decision on it needs them
-                continue
-            before = utterance.text
-            text = await utterance.partial()
-            if text != before and utterance is self._utterance:
-                self._events.words_so_far(utterance, text)
-
     # -- hearing ----------------------------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncGenerator[TurnEvent, None]:
+        """What happens, for ever. Each event is to be handled before the next is asked for: what is decided on a turn
+        counts for what comes of it."""
+        while True:
+            match await self._inbox.get(self._worth_a_look()):
+                case AudioChunk(pcm, rate, arrived):
+                    if rate != self._rate:
+                        self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
+                        yield MicrophoneChanged(rate)
+                    for start in range(0, len(pcm), rate):  # a second at a time: resampling holds the loop
+                        samples = self._resampler.push(pcm[start : start + rate])
+                        for first in range(0, len(samples), PIECE):
+                            if first:
+                                await asyncio.sleep(0)
+                            piece = samples[first : first + PIECE]
+                            self._take(piece)
+                            probabilities = await self._detect(piece)
+                            for event in self._judge(piece, probabilities, arrived):
+                                yield event
+                case CommitRequest(item_id):
+                    yield self._commit(item_id)
+                    self._commits_waiting -= 1
+                    if not self._commits_waiting:
+                        self._caught_up.set()
+                case ClearRequest():
+                    turn = self._turn
+                    self._forget()
+                    if turn is not None:
+                        self._endpointer.dropped()
+                        yield TurnDropped(turn)
+                    yield BufferCleared()
 
     def _worth_a_look(self) -> float:
         """Seconds of audio after which something can be decided: in a pause any, else what completes a window."""
-        pausing = self._utterance is not None and self._segmenter.silence_samples > 0
+        pausing = self._turn is not None and self._segmenter.silence_samples > 0
         if self._options.turn is None or pausing:
             return 0.0
         return (WINDOW - len(self._unjudged)) / EAR_RATE
 
-    def _at_ear_rate(self, pcm: Pcm, rate: int) -> Pcm:
-        if rate != self._rate:
-            self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
-            self._events.microphone(rate)
-        return self._resampler.push(pcm)
+    def _take(self, piece: Pcm) -> None:
+        """Keep the audio: for the turn, and for one that may begin in it."""
+        self._position += len(piece)
+        if self._turn is not None:
+            self._turn.push(piece)
+        turn = self._options.turn
+        keep = EAR_RATE // 2 if turn is None else turn.prefix_ms * EAR_RATE // 1000 + 8 * WINDOW
+        self._preroll.keep(piece, keep)
 
-    async def _hear(self, pcm: Pcm, arrived: float) -> None:
-        for start in range(0, len(pcm), PIECE):
-            piece = pcm[start : start + PIECE]
-            if start:
-                await asyncio.sleep(0)
-            self._position += len(piece)
-            if self._utterance is not None:
-                self._utterance.push(piece)
-            self._keep_preroll(piece)
-            if self._options.turn is None:
-                self._hear_by_hand(piece)
-            else:
-                if self._vad_is_stale:
-                    self._restart_vad(self._position - len(piece))
-                self._unjudged = np.concatenate((self._unjudged, piece))
-                for probability in await self._vad.push(piece):
-                    window, self._unjudged = self._unjudged[:WINDOW], self._unjudged[WINDOW:]
-                    self._judge(probability, arrived)
-                    self._events.window(probability, window)
-                self._judge_silence()
-            if self._utterance is not None and self._utterance.samples >= self._max_turn:
-                self._end(self._position)
+    async def _detect(self, piece: Pcm) -> list[float]:
+        """The probability that there is speech in each window that the piece completes."""
+        if self._options.turn is None:
+            return []
+        if self._vad_is_stale:
+            self._restart_vad(self._position - len(piece))
+        self._unjudged = np.concatenate((self._unjudged, piece))
+        return await self._vad.push(piece)
 
-    def _hear_by_hand(self, piece: Pcm) -> None:
-        """Without voice detection everything between two commits is one utterance."""
-        if self._utterance is None:
-            self._begin(self._position - len(piece), self._new_id("item"))
-            self._events.voice_began(self._require())
+    def _judge(self, piece: Pcm, probabilities: list[float], arrived: float) -> Iterator[TurnEvent]:
+        """What comes of a piece of audio and the windows that it completed."""
+        if self._options.turn is None and not probabilities:
+            if self._turn is None:  # without voice detection everything between two commits is one turn
+                yield TurnBegun(self._begin(self._position - len(piece), self._new_id("item")))
+        else:
+            for probability in probabilities:
+                pcm, self._unjudged = self._unjudged[:WINDOW], self._unjudged[WINDOW:]
+                yield from self._judge_window(probability, pcm, arrived)
+            yield from self._judge_silence()
+        if self._turn is not None and self._turn.samples >= self._max_turn:
+            yield self._end(self._turn, "longest", self._position)
 
-    def _judge(self, probability: float, arrived: float) -> None:
+    def _judge_window(self, probability: float, pcm: Pcm, arrived: float) -> Iterator[TurnEvent]:
         """One window more: has a voice begun, or does it go on?"""
         options = self._options.turn
         if options is None:  # changed while the detector was at work
             return
-        event = self._segmenter.push(probability)
-        if isinstance(event, VoiceStarted) and self._utterance is None:
-            self._begin(max(0, event.sample - options.prefix_ms * EAR_RATE // 1000), self._new_id("item"))
-            self._events.voice_began(self._require())
-        utterance = self._utterance
-        if utterance is None:
-            return
-        if self._segmenter.silence_samples == 0:
-            utterance.speech_samples += self._segmenter.speech_samples if isinstance(event, VoiceStarted) else WINDOW
-            utterance.speech_ended_at = arrived
-            self._pausing.went_on()
-            self._events.voice_goes_on(utterance)
+        window = self._segmenter.hear(probability, pcm)
+        begins = isinstance(window.event, VoiceStarted)
+        if begins or self._segmenter.silence_samples == 0:
+            speech = self._segmenter.speech_samples if begins else WINDOW
+            self._voice_since_cut = speech if begins else self._voice_since_cut + speech
+            if self._turn is None and self._voice_since_cut >= ONSET_WINDOWS * WINDOW:
+                speech = self._voice_since_cut
+                start = window.event.sample if isinstance(window.event, VoiceStarted) else window.end - speech
+                start = max(0, start - options.prefix_ms * EAR_RATE // 1000)
+                yield TurnBegun(self._begin(start, self._new_id("item")))
+            if self._turn is not None:
+                self._turn.add_speech(speech, arrived)
+                yield TurnVoice(self._turn, self._endpointer.went_on())
+        yield WindowHeard(window)
 
-    def _judge_silence(self) -> None:
+    def _judge_silence(self) -> Iterator[TurnEvent]:
         """Is it a pause, or the end of the turn? Counted to the sample: what fills no window yet is silence so far."""
-        utterance, silent = self._utterance, self._segmenter.silence_samples
-        if utterance is None or self._options.turn is None or silent == 0:
+        turn, silent = self._turn, self._segmenter.silence_samples
+        if turn is None or self._options.turn is None or silent == 0:
             return
         silent += len(self._unjudged) + HELD_BACK
-        if self._pausing.silent(utterance, silent):
-            self._events.voice_paused(utterance)
-        if self._pausing.is_over(utterance, silent):
-            utterance.verdict = self._pausing.why(silent)
-            self._end(self._segmenter.last_speech_sample or self._position)
+        if self._endpointer.silence(turn, silent):
+            yield TurnPaused(turn)
+        if (decision := self._endpointer.decide(turn, silent)) is not None:
+            yield self._end(turn, decision, self._segmenter.last_speech_sample or self._position)
 
-    # -- utterances -------------------------------------------------------------------------------------------------
+    # -- turns ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, start: int, item_id: str) -> None:
-        """Open an utterance and give it the audio since `start`, as far as it was kept."""
+    def _begin(self, start: int, item_id: str) -> UserTurn:
+        """Open a turn and give it the audio since `start`, as far as it was kept."""
         hint = AsrHint(self._options.language, self._options.asr_prompt)
         kept_from = self._preroll.start(self._position)
         start = max(start, kept_from)
-        self._utterance = UserTurn(item_id, self._asr.stream(hint), start, tasks=self._tasks, deadline=self._deadline)
+        turn = UserTurn(item_id, self._asr.stream(hint), start, tasks=self._tasks, deadline=self._asr_deadline)
         for pcm in self._preroll.after(start - kept_from):
-            self._utterance.push(pcm)
-        self._pausing.attend(self._utterance)
-        self._speaking.set()
+            turn.push(pcm)
+        self._turn = turn
+        return turn
 
-    def _require(self) -> UserTurn:
-        assert self._utterance is not None
-        return self._utterance
+    def _commit(self, item_id: str) -> TurnCommitted:
+        """The client ends the turn; if there is none, what was kept is one."""
+        turn = self._turn if self._turn is not None else self._begin(0, item_id)
+        return self._end(turn, "client", self._position)
 
-    def _commit(self, item_id: str) -> None:
-        if self._utterance is None:
-            self._begin(0, item_id)
-        utterance = self._require()
-        utterance.confirmed = utterance.by_hand = True
-        self._end(self._position)
-        self._commits_waiting -= 1
-        if not self._commits_waiting:
-            self._caught_up.set()
-
-    def _end(self, end: int) -> None:
+    def _end(self, turn: UserTurn, end: TurnEnd, speech_end: int) -> TurnCommitted:
         """Hand the turn on. Its audio is not given to the next one."""
-        utterance = self._require()
-        self._pausing.ended(utterance)
+        turn.commit(end)
+        if turn.confirmed:
+            self._endpointer.ended(turn.speech_ms)
+        else:
+            self._endpointer.dropped()
         self._forget()
         self._uncommitted_ms = 0.0
-        self._events.turn_ended(utterance, end)
-
-    def _drop(self) -> None:
-        utterance = self._utterance
-        self._forget()
-        if utterance is not None:
-            self._events.dropped(utterance)
+        return TurnCommitted(turn, speech_end)
 
     def _forget(self) -> None:
-        self._utterance = None
-        self._pausing.attend(None)
-        self._speaking.clear()
+        """The next turn has nothing of what was heard so far; a voice that goes on begins a turn of its own."""
+        self._turn = None
         self._preroll.clear()
-        self._segmenter.reset(self._segmenter.sample)
+        self._voice_since_cut = 0
 
     def _restart_vad(self, position: int) -> None:
         """Detection begins anew here. Never while the detector is at work: the session may be changed at any time."""
@@ -403,9 +398,3 @@ class AudioInput:
         self._vad.reset()
         self._segmenter.reset(position)
         self._unjudged = silence(0)
-
-    def _keep_preroll(self, piece: Pcm) -> None:
-        """Keep the latest audio: as much as the prefix asks, and what the detector needs to be sure of an onset."""
-        turn = self._options.turn
-        keep = EAR_RATE // 2 if turn is None else turn.prefix_ms * EAR_RATE // 1000 + 8 * WINDOW
-        self._preroll.keep(piece, keep)

@@ -1,4 +1,5 @@
-"""What a protocol may ask of a session. A command that cannot be carried out raises Refused and changes nothing."""
+"""Commands of a session: all that a client's protocol may ask of it. One that cannot be carried out raises Refused and
+changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from voiceagent.session.options import Modality, SessionOptions
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Replace the options; in force from the next utterance and the next reply on."""
+    """Replace the options; in force from the next turn and the next response on."""
 
     options: SessionOptions
 
@@ -68,8 +69,8 @@ class TruncateItem:
 @dataclass(frozen=True, slots=True)
 class ReportPlayed:
     """The client has played the item up to here so far, and goes on: marks and acknowledgements. An unknown item is
-    ignored. If the reply is cancelled later, the last report (plus the time since, up to what was sent before the next
-    mark) is what was heard."""
+    ignored. If the response is cancelled later, the last report (plus the time since, up to what was sent before the
+    next mark) is what was heard."""
 
     item_id: str
     audio_ms: int
@@ -78,7 +79,7 @@ class ReportPlayed:
 @dataclass(frozen=True, slots=True)
 class CreateResponse:
     """Answer now. None keeps the session's own option. `input` replaces the conversation as context; with `store` False
-    the answer is not added to it either. A `protected` reply is not interrupted by any voice (legal notices). With
+    the answer is not added to it either. A `protected` response is not interrupted by any voice (legal notices). With
     `words` just these are said and no model is asked. Refused `conversation_already_has_active_response`."""
 
     instructions: str | None = None
@@ -102,13 +103,13 @@ class CancelResponse:
 
 @dataclass(frozen=True, slots=True)
 class Interrupt:
-    """The user took the floor by other means than the voice: a key, a button, typed words. Whatever the agent prepares,
+    """The user interrupts by other means than the voice: a key, a button, typed words. Whatever the agent prepares,
     sends or has sent and is not yet played ends, protected or not, as an interruption by voice does. Never refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndSession:
-    """End the conversation once the current reply has been played, at once if there is none. Never refused."""
+    """End the conversation once the current response has been played, at once if there is none. Never refused."""
 
 
 Command = (

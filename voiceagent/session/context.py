@@ -1,9 +1,10 @@
-"""What the parts of one conversation share."""
+"""Session context: what the parts of one session share, and what all sessions of the process share."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import Literal
 
 from voiceagent.engines import Engines
 from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, Item
@@ -11,103 +12,112 @@ from voiceagent.session.events import Event, ItemAdded, ItemDone
 from voiceagent.session.memory_recorder import MemoryRecorder
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.phrases import Fillers, Phrase
+from voiceagent.session.settings import SessionSettings
 from voiceagent.session.timeline import now
-from voiceagent.session.tools import MakeServer, SessionTools
+from voiceagent.session.tools import MakeServer
 from voiceagent.session.user_turn import UserTurn
-from voiceagent.settings import Settings
+from voiceagent.tools.mcp.client import ClientMcp
+from voiceagent.tools.settings import ToolsSection
 from voiceagent.tools.toolbox import Toolbox
-
-if TYPE_CHECKING:  # its package is optional
-    from voiceagent.turn.smart_turn import SmartTurn
+from voiceagent.turn.endpointing import TurnModel
 
 
 @dataclass(frozen=True, slots=True)
 class SessionResources:
-    """What all conversations of the process have in common. `tool_server` reaches a server that a client has named, in
-    place of ClientMcp."""
+    """What all sessions of the process have in common. `apology` is said when an engine fails; `tool_server` reaches a
+    server of tools that a client has named."""
 
     engines: Engines
-    settings: Settings
+    settings: SessionSettings
     apology: Phrase
-    turn_model: "SmartTurn | None" = None
+    turn_model: TurnModel | None = None
     toolbox: Toolbox = field(default_factory=Toolbox)
     fillers: Fillers | None = None
-    tool_server: MakeServer | None = None
+    tool_server: MakeServer = field(default_factory=lambda: partial(ClientMcp, ToolsSection()))
 
 
 @dataclass(slots=True)
 class SessionContext:
-    """`emit` is called for every event, in order; it must be quick and must not raise. `tasks` owns every task of the
-    conversation. `options` are replaced as a whole when the client asks."""
+    """Whose session it is, how it is held now, its one way to the client, and its tasks.
+
+    `emit` is called for every event, in order; it must be quick and must not raise. `tasks` owns every task of the
+    session. `options` are replaced as a whole when the client asks. `tenant` and `user`: see `llm.base.Caller`.
+    """
 
     id: str
-    shared: SessionResources
     options: SessionOptions
     emit: Callable[[Event], None]
     new_id: Callable[[str], str]
-    memory_recorder: MemoryRecorder
     tenant: str = ""
     user: str = ""
     tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
-    conversation: Conversation = field(default_factory=Conversation)
+
     active_at: float = 0.0
     """When something last happened, in seconds on the loop's clock."""
 
     turns: int = 0
     """How many turns the user has had."""
 
-    voice: UserTurn | None = None
+    user_turn: UserTurn | None = None
     """The voice that is being heard; it is the user's turn once it is confirmed."""
 
-    fillers: dict[str, str] = field(default_factory=dict)
-    """What items begin with that was said to fill a silence."""
-
-    tools: SessionTools = field(init=False)
-    """What the session runs."""
-
-    def __post_init__(self) -> None:
-        self.tools = SessionTools(self)
-
     def touch(self) -> None:
+        """Something has happened."""
         self.active_at = now()
 
     @property
     def user_speaks(self) -> bool:
-        """Whether the user has the floor."""
-        return self.voice is not None and self.voice.confirmed
+        """Whether a turn of the user's is being heard."""
+        return self.user_turn is not None and self.user_turn.confirmed
+
+
+class Dialogue:
+    """What was said, kept alike in the conversation, at the client and in the user's memory."""
+
+    def __init__(self, memory: MemoryRecorder, emit: Callable[[Event], None]) -> None:
+        self.conversation = Conversation()
+        self.memory = memory
+        self._emit = emit
+        self._fillers: dict[str, str] = {}
+        """What items begin with that was said to fill a silence, by the item's id."""
 
     def add(self, item: AnyEntry, after: str | None = None, *, note: bool = True) -> None:
-        """A complete item joins the conversation; `note` False while its words are still to come. Raises Refused."""
+        """Add a complete item; `note` False while its words are still to come. Raises Refused."""
         previous = self.conversation.add(item, after)
         if note and isinstance(item, AnyItem):
-            self.memory_recorder.note(item)
-        self.emit(ItemAdded(item, previous))
-        self.emit(ItemDone(item, previous))
+            self.memory.note(item)
+        self._emit(ItemAdded(item, previous))
+        self._emit(ItemDone(item, previous))
 
     def set_text(
         self, item_id: str, text: str, *, complete: bool = True, kind: Literal["audio", "text"] = "audio"
     ) -> None:
-        """The item's words are known, or known better; conversation and memory are the same."""
+        """The item's words are known, or known better."""
         item = self.conversation.set_text(item_id, text, "completed" if complete else "incomplete", kind)
         if item is not None:
-            self.memory_recorder.note(item)
+            self.memory.note(item)
+
+    def remove(self, item_id: str) -> None:
+        """Raises Refused."""
+        self.conversation.remove(item_id)
+        self.memory.forget(item_id)
 
     def latest_words(self) -> str:
         """What the user said last, as far as it is known."""
         items = reversed(self.conversation.items)
-        said = (item.text for item in items if isinstance(item, Item) and item.role == "user")
-        return next(filter(None, said), "")
+        texts = (item.text for item in items if isinstance(item, Item) and item.role == "user")
+        return next(filter(None, texts), "")
 
-    def fills(self, item_id: str, text: str) -> None:
+    def begin_with_filler(self, item_id: str, text: str) -> None:
         """The item begins with this filler."""
-        self.fillers[item_id] = text
-        if len(self.fillers) > MAX_ITEMS:
-            del self.fillers[next(iter(self.fillers))]
+        self._fillers[item_id] = text
+        if len(self._fillers) > MAX_ITEMS:
+            del self._fillers[next(iter(self._fillers))]
 
     def own_words(self, item: Item) -> str:
         """What the item says but for the filler it began with, which may have been broken off. This is what a model is
         shown, or it would take to the habit."""
-        return without_filler(item.text, self.fillers.get(item.id, ""))
+        return without_filler(item.text, self._fillers.get(item.id, ""))
 
 
 def without_filler(text: str, filler: str) -> str:

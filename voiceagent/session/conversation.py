@@ -1,13 +1,10 @@
-"""The items of one conversation in order: what the model is shown and what memory keeps."""
+"""Conversation: the items of one session in order, what the model is shown and what memory keeps."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from voiceagent.errors import Refused
 from voiceagent.llm.base import ToolSpec
-
-# The pieces of a conversation, as immutable values: messages, calls of tools and their results; and what comes with
-# servers that a client names: their lists of tools, and requests for its approval.
 
 ItemRole = Literal["user", "assistant", "system"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -101,14 +98,16 @@ AnyEntry = AnyItem | ToolList | ApprovalRequest | ApprovalResponse
 
 
 MAX_ITEMS = 2000
-"""Items kept of one talk; beyond it the oldest go. Far above what any prompt holds."""
+"""Items kept of one conversation; beyond it the oldest go. Far above what any prompt holds."""
 MAX_ITEM_CHARS = 100_000
 """Characters of one item: an hour and a half of speech."""
 MAX_CHARS = 1_000_000
-"""Characters of all items; beyond it the oldest go. It bounds the memory of a talk and the time a prompt takes."""
+"""Characters of all items; beyond it the oldest go. It bounds the memory of a session and the time a prompt takes."""
 
 
 class Conversation:
+    """Items are immutable values; one that changes is replaced."""
+
     def __init__(self) -> None:
         self._items: dict[str, AnyEntry] = {}
         self._order: list[str] = []

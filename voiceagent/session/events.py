@@ -1,4 +1,4 @@
-"""What a session tells its protocol, in the order in which it happened.
+"""Events of a session: all that it says to its client's protocol, in the order in which it happened.
 
 Times of the user's audio are in milliseconds from the first sample the client ever sent.
 """
@@ -18,7 +18,7 @@ ResponseReason = Literal["turn_detected", "client_cancelled", "max_output_tokens
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """The user has the floor; whatever the agent still had to say is over. `item_id` is that of the turn to come."""
+    """It is the user's turn; whatever the agent still had to say is over. `item_id` is that of the turn to come."""
 
     item_id: str
     at_ms: int
@@ -119,7 +119,7 @@ class ResponseStarted:
 
 @dataclass(frozen=True, slots=True)
 class ResponseItemAdded:
-    """The first words of the reply are there: its item (in_progress, without parts) exists from now on."""
+    """The first words of the response are there: its item (in_progress, without parts) exists from now on."""
 
     response_id: str
     item: Item
@@ -128,7 +128,7 @@ class ResponseItemAdded:
 
 @dataclass(frozen=True, slots=True)
 class ResponseText:
-    """More of the reply's text; in a spoken reply it comes just before the audio that says it."""
+    """More of the response's text; in a spoken response it comes just before the audio that says it."""
 
     response_id: str
     item_id: str
@@ -137,7 +137,7 @@ class ResponseText:
 
 @dataclass(frozen=True, slots=True)
 class ResponseAudio:
-    """More of the reply's audio at the session's output rate, paced: to be sent at once."""
+    """More of the response's audio at the session's output rate, paced: to be sent at once."""
 
     response_id: str
     item_id: str
@@ -146,9 +146,9 @@ class ResponseAudio:
 
 @dataclass(frozen=True, slots=True)
 class ToolCalled:
-    """The reply calls a tool; the call is in the conversation. Told only once the reply is released. With `by_client`
-    the result is the client's to send (CreateItem with a FunctionOutput, then CreateReply once it has them all); else
-    the session runs it, and answers with its result by itself."""
+    """The response calls a tool; the call is in the conversation. It comes only once the response is released. With
+    `by_client` the result is the client's to send (CreateItem with a FunctionOutput, then CreateResponse once it has
+    them all); else the session runs it, and answers with its result by itself."""
 
     response_id: str
     call: FunctionCall
@@ -210,7 +210,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class ResponseDone:
-    """Nothing more of this reply will be sent. `item` holds its final text, None when it never got a word out.
+    """Nothing more of this response will be sent. `item` holds its final text, None when it never got a word out.
     With status cancelled, what the client still has queued is to be flushed. `calls` are the tools it called."""
 
     response_id: str
@@ -226,14 +226,14 @@ class ResponseDone:
 
 @dataclass(frozen=True, slots=True)
 class ResponsePlayed:
-    """By the playout clock the client has now played the whole reply, or what it got of it before it was cancelled."""
+    """By the playout clock the client has now played the whole response, or what it got before it was cancelled."""
 
     response_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class IdleTimeoutTriggered:
-    """Nobody spoke for `idle_timeout_ms` after a reply: the agent speaks up. `item_id` is that of the empty turn."""
+    """Nobody spoke for `idle_timeout_ms` after a response: the agent speaks up. `item_id` is that of the empty turn."""
 
     item_id: str
     start_ms: int
@@ -242,7 +242,7 @@ class IdleTimeoutTriggered:
 
 @dataclass(frozen=True, slots=True)
 class TurnTimed:
-    """A turn is over; here is how long each part took."""
+    """A turn was answered; `timeline` says when each station was reached, and by `stations()` where the time went."""
 
     item_id: str
     response_id: str
@@ -251,7 +251,7 @@ class TurnTimed:
 
 @dataclass(frozen=True, slots=True)
 class Speculated:
-    """A reply was prepared before the turn was over: it was used, or thrown away with so many tokens."""
+    """A response was prepared before the turn was over: it was used, or thrown away with so many tokens."""
 
     used: bool
     tokens: int
@@ -259,8 +259,8 @@ class Speculated:
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """What was decided of a voice while the agent talked, and why: it made the reply pause, took the floor, or let it
-    go on. The words are those of `turn.interrupt.Reason`."""
+    """What was decided of a voice while the agent talked, and why: it made the response pause, interrupted it, or let
+    it go on. `reason` is one of `turn.barge_in.BargeInReason`."""
 
     action: Literal["pause", "confirm", "resume"]
     reason: str

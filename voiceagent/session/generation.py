@@ -1,7 +1,12 @@
-"""The making of a reply: the model's text, cut into clauses, each spoken as soon as it is there."""
+"""Generation of a response: what it is to be, the model's text cut into clauses, and the audio of each clause.
+
+Two stations, a coroutine each, with a bounded queue after each. A failure travels down the queues as a value, so that
+what came before it is still said.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,21 +14,77 @@ from typing import TypeVar
 from voiceagent.audio.pcm import Pcm
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import EngineError, Stage
-from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, TextDelta, Thinking, ToolCall
-from voiceagent.session.plan import ResponsePlan
+from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, TextDelta, Thinking, ToolCall
+from voiceagent.session.commands import CreateResponse
+from voiceagent.session.options import Modality
+from voiceagent.session.phrases import FillerSpeech, Phrase
+from voiceagent.session.settings import DeadlineSection
 from voiceagent.session.spoken_text import SpokenText
 from voiceagent.session.timeline import Timeline, now
-from voiceagent.settings import DeadlineSection
-from voiceagent.tts.base import TtsEngine, TtsRequest, WordTiming
+from voiceagent.tts.base import ABOUT_THE_TEXT, TtsEngine, TtsRequest, WordTiming
 from voiceagent.tts.clauses import Clause, ClauseSplitter
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 CLAUSES_AHEAD = 64
-"""Clauses the model may be ahead of the voice; then its stream is read no further."""
+"""Clauses the model may be ahead of the speech; then its stream is read no further."""
 PIECES_AHEAD = 16
-"""Pieces of audio (a clause has one or a few) the voice may be ahead of the playout, so that an interrupted answer has
+"""Pieces of audio (a clause has one or a few) the speech may be ahead of the playout, so that an interrupted answer has
 cost little."""
+UNSPOKEN_AT_MOST = 3
+"""Clauses that the voice cannot say before it has said any: then the fault is not in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsePlan:
+    """What to answer and how. `rate` in Hz, `frame` the samples sent at a time.
+
+    `request` is what it was asked for with; `build_prompt` waits for what the model is to be asked and may raise
+    EngineError. No model is asked with `words` (just these are said), with a `phrase` (whose sound is ready) or with a
+    `failure`: the turn went wrong before there was anything to answer, and the response is the `apology` for it.
+
+    `user_item_id` is the spoken turn it answers, `rounds` how often tools were called for that before. Calls of
+    `client_tools` are the client's business. After `filler_seconds` without a first word one of the `fillers` is said.
+    """
+
+    session_id: str
+    response_id: str
+    item_id: str
+    request: CreateResponse
+    build_prompt: Callable[[], Awaitable[LlmRequest]]
+    modality: Modality
+    rate: int
+    frame: int
+    apology: Phrase
+    fillers: FillerSpeech
+    max_tokens: int | None = None
+    voice: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    user_item_id: str | None = None
+    rounds: int = 0
+    client_tools: frozenset[str] = frozenset()
+    phrase: Phrase | None = None
+    failure: EngineError | None = None
+    filler_seconds: float | None = None
+
+    @property
+    def words(self) -> str | None:
+        return self.request.words
+
+    @property
+    def stored(self) -> bool:
+        """Whether it becomes part of the conversation."""
+        return self.request.store
+
+    @property
+    def protected(self) -> bool:
+        return self.request.protected
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.request.metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,65 +94,46 @@ class SynthesizedAudio:
     pcm: Pcm
 
 
-Thought = Clause | ToolCall | Completed | EngineError
-Step = SynthesizedAudio | Thought
-"""What the playout takes in order: a clause begins, its audio, a call, the end, or the end by a failure."""
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The clause that began has no audio: the voice cannot say it."""
 
 
-class ResponseGenerator:
-    """Two stations with a queue after each. A failure travels down the line: what was said before it stays said."""
+Step = Clause | SynthesizedAudio | LeftOut | ToolCall | Completed | EngineError
+"""What travels down the queues, in order: a clause begins, its audio or that it has none, a call, the end, or the end
+by a failure."""
+StepQueue = asyncio.Queue[Step]
+
+
+class Generator:
+    """The first station: asks the model and cuts its text into clauses."""
 
     def __init__(
         self,
         plan: ResponsePlan,
         *,
         llm: LlmEngine,
-        tts: TtsEngine,
         deadlines: DeadlineSection,
         timeline: Timeline,
-        spoken: SpokenText,
-        thinks: Callable[[str], None],
+        show_thinking: Callable[[str], None],
     ) -> None:
-        """`spoken` is told of every clause and its audio as they are made, so that it is known how long a clause's
-        words last before they are played. `thinks` is told what the model shows of its reasoning."""
+        """`show_thinking` takes what the model shows of its reasoning."""
         self.tokens = 0
         """Pieces of text the model has sent."""
-        self.steps: asyncio.Queue[Step] = asyncio.Queue(PIECES_AHEAD)
-        self._clauses: asyncio.Queue[Thought] = asyncio.Queue(CLAUSES_AHEAD)
         self._plan = plan
-        self._llm, self._tts = llm, tts
+        self._llm = llm
         self._deadlines = deadlines
         self._timeline = timeline
-        self._spoken = spoken
-        self._thinks = thinks
+        self._show_thinking = show_thinking
         self._splitter = ClauseSplitter()
 
-    def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """The tasks that make it, to be cancelled when no more is wanted."""
-        if self._plan.phrase is not None:
-            return [tasks.create_task(self._recite(self._plan.phrase.text, self._plan.phrase.at(self._plan.rate)))]
-        workers = [tasks.create_task(self._think(), name="llm")]
-        if self._plan.modality == "audio":
-            workers.append(tasks.create_task(self._voice(), name="tts"))
-        return workers
-
-    async def _recite(self, text: str, pcm: Pcm) -> None:
-        self._spoken.begin(text)
-        await self.steps.put(Clause(text, ""))
-        await self._sound(pcm)
-        self._spoken.finish()
-        await self.steps.put(Completed())
-
-    # -- the model --------------------------------------------------------------------------------------------------
-
-    async def _think(self) -> None:
-        out: asyncio.Queue[Thought] | asyncio.Queue[Step]
-        out = self._clauses if self._plan.modality == "audio" else self.steps
+    async def run(self, out: StepQueue) -> None:
+        """Put clauses, calls and the end into the queue."""
         end: Completed | EngineError = EngineError("llm", "bad_response", "the model's answer broke off")
         called = False
         try:
             deadlines = (self._deadlines.llm_first_token_seconds, self._deadlines.llm_next_token_seconds)
-            async with aclosing(within(await self._answer(), *deadlines, stage="llm")) as events:
+            async with aclosing(within(await self._events(), *deadlines, stage="llm")) as events:
                 async for event in events:
                     match event:
                         case TextDelta(text) if text:
@@ -103,7 +145,7 @@ class ResponseGenerator:
                             self._timeline.first_token = self._timeline.first_token or now()
                             await out.put(event)
                         case Thinking(text):
-                            self._thinks(text)
+                            self._show_thinking(text)
                         case Completed():
                             end = event
             if isinstance(end, Completed) and not self.tokens and not called:
@@ -111,60 +153,104 @@ class ResponseGenerator:
         except EngineError as error:
             end = error
         if isinstance(end, Completed):
+            self._timeline.generated = now()
             for clause in self._splitter.flush():
                 self._timeline.first_clause = self._timeline.first_clause or now()
                 await out.put(clause)
         await out.put(end)
 
-    async def _answer(self) -> AsyncGenerator[LlmEvent, None]:
+    async def _events(self) -> AsyncGenerator[LlmEvent, None]:
         """Raises EngineError when there is nothing to be answered."""
         if self._plan.failure is not None:
             raise self._plan.failure
         if self._plan.words is not None:
             return recited(self._plan.words)
-        return self._llm.reply(await self._plan.ask())
+        request = await self._plan.build_prompt()
+        self._timeline.asked = now()
+        return self._llm.reply(request)
 
     def _cut(self, text: str) -> list[Clause]:
-        """The clauses this piece of text completes; a typed reply is not cut."""
+        """The clauses this piece of text completes; a typed response is not cut."""
         self._timeline.first_token = self._timeline.first_token or now()
         clauses = list(self._splitter.push(text)) if self._plan.modality == "audio" else [Clause(text, "")]
         if clauses:
             self._timeline.first_clause = self._timeline.first_clause or now()
         return clauses
 
-    # -- the voice --------------------------------------------------------------------------------------------------
 
-    async def _voice(self) -> None:
+class Synthesizer:
+    """The second station: speaks the clauses."""
+
+    def __init__(
+        self,
+        plan: ResponsePlan,
+        *,
+        tts: TtsEngine,
+        deadlines: DeadlineSection,
+        timeline: Timeline,
+        spoken: SpokenText,
+    ) -> None:
+        """`spoken` gets every clause and its audio as they are made, so that it is known how long a clause's words last
+        before they are played."""
+        self._plan = plan
+        self._tts = tts
+        self._deadlines = deadlines
+        self._timeline = timeline
+        self._spoken = spoken
+        self._before = ""
+
+    async def run(self, clauses: StepQueue, out: StepQueue) -> None:
+        """Pass on what is in the queue of clauses, each clause followed by its audio, until the end."""
+        unspoken: list[EngineError] = []
         while True:
-            step = await self._clauses.get()
+            step = await clauses.get()
             if isinstance(step, Clause):
                 self._spoken.begin(step.text)
-            await self.steps.put(step)
+            elif isinstance(step, Completed) and unspoken and not self._spoken.sounded:
+                step = unspoken[-1]  # silence is no answer
+            await out.put(step)
             match step:
                 case Clause(spoken=spoken) if spoken:
                     try:
-                        await self._speak(spoken)
+                        await self._speak(spoken, out)
                     except EngineError as error:
-                        await self.steps.put(error)
-                        return
+                        sounded = self._spoken.give_up()
+                        unspoken.append(error)
+                        hopeless = len(unspoken) == UNSPOKEN_AT_MOST and not self._spoken.sounded
+                        if sounded or hopeless or error.code not in ABOUT_THE_TEXT:
+                            await out.put(error)
+                            return
+                        log.warning("session %s: tts: %s, a clause is left out", self._plan.session_id, error.code)
+                        await out.put(LeftOut())
                 case Completed() | EngineError():
                     return
 
-    async def _speak(self, text: str) -> None:
+    async def recite(self, phrase: Phrase, out: StepQueue) -> None:
+        """Put a phrase whose sound is ready."""
+        self._spoken.begin(phrase.text)
+        await out.put(Clause(phrase.text, ""))
+        await self._put(phrase.at(self._plan.rate), out)
+        self._spoken.finish()
+        await out.put(Completed())
+
+    async def _speak(self, text: str, out: StepQueue) -> None:
         plan, seconds = self._plan, self._deadlines.tts_seconds
-        request = TtsRequest(text, plan.voice, plan.language, plan.speed)
+        request = TtsRequest(text, plan.voice, plan.language, plan.speed, self._before)
+        self._before = text
         resampler = Resampler(self._tts.sample_rate, plan.rate, latency="quality")
+        self._timeline.synthesizing = self._timeline.synthesizing or now()
         async with aclosing(within(self._tts.speak(request), seconds, seconds, stage="tts")) as pieces:
             async for audio in pieces:
-                await self._sound(resampler.push(audio.pcm), audio.words)
-        await self._sound(resampler.flush())
+                await self._put(resampler.push(audio.pcm), out, audio.words)
+        await self._put(resampler.flush(), out)
         self._spoken.finish()
 
-    async def _sound(self, pcm: Pcm, words: tuple[WordTiming, ...] = ()) -> None:
+    async def _put(self, pcm: Pcm, out: StepQueue, words: tuple[WordTiming, ...] = ()) -> None:
         self._spoken.extend(pcm, self._plan.rate, words)
         if len(pcm):
+            self._timeline.synthesized = now()
             self._timeline.first_speech = self._timeline.first_speech or now()
-        await self.steps.put(SynthesizedAudio(pcm))
+        await out.put(SynthesizedAudio(pcm))
 
 
 async def recited(words: str) -> AsyncGenerator[LlmEvent, None]:

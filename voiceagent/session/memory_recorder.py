@@ -1,4 +1,4 @@
-"""What of a talk goes to the user's memory, and what of earlier talks comes back."""
+"""Memory recorder: saves what is said to the user's memory, and brings back what earlier sessions left."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from voiceagent.session.conversation import AnyItem, Item
 log = logging.getLogger(__name__)
 
 STORE_SECONDS = 5.0
-"""How long the store may take for one call before the talk goes on without it."""
+"""How long the store may take for one call before the session goes on without it."""
 
 
 def memory_key(tenant: str, user: str) -> str:
@@ -20,10 +20,12 @@ def memory_key(tenant: str, user: str) -> str:
 
 
 class MemoryRecorder:
-    """Without a store or a user it keeps nothing. A store that fails never stops the talk."""
+    """Without a store or a user it keeps nothing. A store that fails never stops the session."""
 
     def __init__(self, store: MemoryStore | None = None, user: str | None = None, *, limit: int = 0) -> None:
-        """`limit`: how many entries of earlier talks to bring back."""
+        """`limit`: how many entries of earlier sessions to bring back."""
+        self.session_id = ""
+        """For the log."""
         self._store = store
         self._user = user
         self._limit = limit
@@ -31,6 +33,7 @@ class MemoryRecorder:
         self._unsaved: dict[str, Entry] = {}
         self._wake = asyncio.Event()
         self.earlier: tuple[Entry, ...] = ()
+        """What earlier sessions left, once it is recalled."""
 
     def bind(self, user: str) -> bool:
         """This is whose memory it is, if nobody's was named before: True then, and `recall` is due. What was noted so
@@ -42,14 +45,14 @@ class MemoryRecorder:
         return True
 
     async def recall(self) -> None:
-        """Fetch what earlier talks left."""
+        """Fetch what earlier sessions left."""
         if self._store is not None and self._user is not None:
             try:
                 async with asyncio.timeout(STORE_SECONDS):
                     found = await self._store.recall(self._user, self._limit)
                 self.earlier = tuple(entry for entry in found if entry.item_id not in self._first_noted)
             except (VoiceagentError, TimeoutError, OSError) as error:
-                log.error("memory cannot be read: %s", type(error).__name__)
+                log.error("session %s: memory: cannot be read: %s", self.session_id, type(error).__name__)
 
     def note(self, item: AnyItem) -> None:
         """Remember a message as it is now; noting it again replaces what was noted before."""
@@ -71,7 +74,7 @@ class MemoryRecorder:
             await self._save()
 
     async def finish(self) -> None:
-        """Save the rest at the end of the talk."""
+        """Save the rest at the end of the session."""
         await self._save()
 
     async def _save(self) -> None:
@@ -83,7 +86,7 @@ class MemoryRecorder:
                 async with asyncio.timeout(STORE_SECONDS):
                     await self._store.remember(self._user, entry)
             except (VoiceagentError, TimeoutError, OSError) as error:
-                log.error("memory cannot be written: %s", type(error).__name__)
+                log.error("session %s: memory: cannot be written: %s", self.session_id, type(error).__name__)
                 return
             if self._unsaved.get(item_id) is entry:
                 del self._unsaved[item_id]

@@ -1,4 +1,4 @@
-"""How one conversation is to be held: the protocol fills this in from what its client asked for."""
+"""Options of a session: how it is to be held, as the protocol fills them in from what its client asked for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ Modality = Literal["audio", "text"]
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """`turn` None means the client commits its audio and asks for replies by hand. `voice` and `language` None mean the
-    engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz.
+    """`turn` None means the client commits its audio and asks for responses by hand. `voice` and `language` None mean
+    the engine's own; `max_output_tokens` None means no limit of the client's; `output_rate` is in Hz.
 
     `tools` are the client's own: it is told of their calls and sends the results. `variables` fill the `{{names}}` in
     the instructions. `servers` are those whose tools are run for the client; None where it may name none. `user` names
-    whose memory the talk has, where that is known only once it has begun. `lead_ms` and `frame_ms` None mean those of
-    the settings. After `idle_timeout_ms` of silence following a reply the agent speaks up. With `listen_only` nothing
-    is ever answered: the session only transcribes."""
+    whose memory the session has, where that is known only once it has begun. `lead_ms` and `frame_ms` None mean those
+    of the settings. After `idle_timeout_ms` of silence following a response the agent speaks up. With `listen_only`
+    nothing is ever answered: the session only transcribes."""
 
     instructions: str = ""
     modality: Modality = "audio"

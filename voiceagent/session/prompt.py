@@ -1,4 +1,10 @@
-"""What a model is asked: the talk so far as messages, the instructions, the tools it may call."""
+"""Prompt: what a model is asked, from the conversation so far, the instructions and the tools it may call.
+
+Built without I/O. The parts stand in the order in which they change, so that an endpoint's prompt cache keeps its
+worth: the system message with the instructions and earlier sessions is the same all through a session; a line on what
+fell out stands before the oldest turn that is kept. Turns are dropped in blocks, because each drop makes the endpoint
+read all turns anew.
+"""
 
 import re
 import unicodedata
@@ -6,17 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from voiceagent.llm.base import Caller, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
+from voiceagent.llm.base import Caller, LlmEngine, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
 from voiceagent.memory.base import Entry
 from voiceagent.session.commands import CreateResponse
-from voiceagent.session.context import SessionContext
+from voiceagent.session.context import Dialogue, SessionContext
 from voiceagent.session.conversation import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item
-
-# The prompt of a reply, built from what was said: pure functions, no I/O.
-#
-# The parts stand in the order in which they change, so that an endpoint's prompt cache keeps its worth: the system
-# message with the instructions and earlier talks is the same all through a talk; a line on what fell out stands before
-# the oldest turn that is kept. Turns are dropped in blocks, because each drop makes the endpoint read all turns anew.
+from voiceagent.session.settings import PromptSection
+from voiceagent.session.tools import SessionTools
 
 MESSAGE_TOKENS = 4
 """What a chat template puts around a message: `<|im_start|>user\\n…<|im_end|>\\n` is 4 to 5 tokens."""
@@ -24,11 +26,11 @@ LEAST_BUDGET = 64
 SENTENCE_TOKENS = 24
 """The most that is kept of a turn that fell out."""
 ENTRY_TOKENS = 48
-"""The most that is shown of an entry of an earlier talk."""
+"""The most that is shown of an entry of an earlier session."""
 ELLIPSIS = " … "
 ZERO_WIDTH_JOINER = "\u200d"
-EARLIER_TALKS = "From earlier talks with this user:"
-EARLIER_IN_TALK = "Earlier in this talk the user said:"
+EARLIER_SESSIONS = "From earlier talks with this user:"
+EARLIER_IN_SESSION = "Earlier in this talk the user said:"
 
 _SENTENCE = re.compile(r".+?(?:[.!?]+(?=\s|$)|[。！？…\n]+|$)", re.DOTALL)
 _OF_THE_USER = re.compile(r"\b(?:i|i'm|my|me|mine|we|our)\b|我|咱", re.IGNORECASE)
@@ -45,7 +47,7 @@ def build_messages(
 ) -> tuple[Message, ...]:
     """The messages of a request.
 
-    `turns` is this whole talk, oldest first; a turn is a user's message with what follows it. At least the last
+    `turns` is this whole conversation, oldest first; a turn is a user's message with what follows it. At least the last
     `turn_limit` of them are kept (a few more between two drops), as far as the budget allows, and the newest always: if
     it alone is too long, its middle is left out. `token_budget`, at least 64, bounds by `estimate_tokens` everything
     but the instructions, which are never cut. Messages without text are left out, neighbours of one role are joined:
@@ -54,8 +56,8 @@ def build_messages(
     """
     if token_budget < LEAST_BUDGET or turn_limit < 1:
         raise ValueError(f"a prompt needs a budget of {LEAST_BUDGET} tokens and one turn")
-    talks = _earlier_talks(earlier, token_budget // 4)
-    room = token_budget - estimate_tokens(talks) - MESSAGE_TOKENS - 2  # 2 for what stands between the parts
+    sessions = _earlier_sessions(earlier, token_budget // 4)
+    room = token_budget - estimate_tokens(sessions) - MESSAGE_TOKENS - 2  # 2 for what stands between the parts
     blocks = _by_turn(_merged(turns))
     dropped = _how_many_to_drop(blocks, turn_limit, room, token_budget // 8)
     summary = _summary(blocks[:dropped], token_budget // 8)
@@ -64,7 +66,7 @@ def build_messages(
         kept = _fitted(kept, room - estimate_tokens(summary))
     if summary:
         kept[0] = replace(kept[0], content=f"({summary})\n{kept[0].content}")
-    system = "\n\n".join(part for part in (instructions.strip(), talks) if part)
+    system = "\n\n".join(part for part in (instructions.strip(), sessions) if part)
     return (Message("system", system), *kept) if system else tuple(kept)
 
 
@@ -200,9 +202,9 @@ def _without_first_call(block: list[Message]) -> list[Message] | None:
     return None
 
 
-def _earlier_talks(earlier: Sequence[Entry], tokens: int) -> str:
+def _earlier_sessions(earlier: Sequence[Entry], tokens: int) -> str:
     """The newest entries that fit, oldest first."""
-    left = tokens - estimate_tokens(EARLIER_TALKS)
+    left = tokens - estimate_tokens(EARLIER_SESSIONS)
     lines: list[str] = []
     for entry in reversed(earlier):
         speaker = "User" if entry.role == "user" else "Assistant"
@@ -211,22 +213,22 @@ def _earlier_talks(earlier: Sequence[Entry], tokens: int) -> str:
         if left < 0:
             break
         lines.append(line)
-    return "\n".join((EARLIER_TALKS, *reversed(lines))) if lines else ""
+    return "\n".join((EARLIER_SESSIONS, *reversed(lines))) if lines else ""
 
 
 def _summary(blocks: Iterable[Sequence[Message]], tokens: int) -> str:
     """A sentence of each dropped turn of the user's, as far as they fit: first those in which the user speaks of
     himself, from the oldest, then the others from the newest."""
-    said = [_telling_sentence(block[0].content) for block in blocks if block[0].role == "user"]
-    order = sorted(range(len(said)), key=lambda at: (0, at) if _tells_of_user(said[at]) else (1, -at))
-    left = tokens - estimate_tokens(EARLIER_IN_TALK)
+    sentences = [_telling_sentence(block[0].content) for block in blocks if block[0].role == "user"]
+    order = sorted(range(len(sentences)), key=lambda at: (0, at) if _tells_of_user(sentences[at]) else (1, -at))
+    left = tokens - estimate_tokens(EARLIER_IN_SESSION)
     chosen: list[int] = []
     for at in order:
-        cost = estimate_tokens(said[at]) + 1  # the quotation marks and the space
+        cost = estimate_tokens(sentences[at]) + 1  # the quotation marks and the space
         if cost <= left:
             left -= cost
             chosen.append(at)
-    return " ".join((EARLIER_IN_TALK, *(f'"{said[at]}"' for at in sorted(chosen)))) if chosen else ""
+    return " ".join((EARLIER_IN_SESSION, *(f'"{sentences[at]}"' for at in sorted(chosen)))) if chosen else ""
 
 
 def _telling_sentence(text: str) -> str:
@@ -240,89 +242,97 @@ def _tells_of_user(sentence: str) -> bool:
 
 
 PENDING = "(no result yet)"
-"""What a model is told of a call that runs: were the call left out, it would call again."""
+"""What a model is shown of a call that runs: were the call left out, it would call again."""
 
 _NAME = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolOffer:
-    """The tools a reply may call: the client's, and the server's."""
+    """The tools a response may call: the client's, and the server's."""
 
     client: tuple[ToolSpec, ...]
     server: tuple[ToolSpec, ...]
 
 
-def offer(talk: SessionContext, request: CreateResponse) -> ToolOffer:
-    """Tools named for one reply replace all others. Where both sides have one of a name it is the client's, which would
-    else wait for a call it is never told of. Those of the server need a conversation to put their results in."""
-    if request.tools is not None:
-        return ToolOffer(request.tools, ())
-    client = talk.options.tools
-    if not request.store:
-        return ToolOffer(client, ())
-    return ToolOffer(client, talk.tools.specs(without=frozenset(tool.name for tool in client)))
+class PromptBuilder:
+    """Builds the requests of one session. `limits`: how much of the conversation a prompt holds."""
 
+    def __init__(
+        self, context: SessionContext, dialogue: Dialogue, tools: SessionTools, limits: PromptSection, llm: LlmEngine
+    ) -> None:
+        self._context = context
+        self._dialogue = dialogue
+        self._tools = tools
+        self._limits = limits
+        self._llm = llm
 
-def build(
-    talk: SessionContext, request: CreateResponse, *, user_text: str = "", speculative: bool = False
-) -> LlmRequest:
-    """The request for a reply. `user_text` is a turn that is not yet in the conversation."""
-    options, settings = talk.options, talk.shared.settings.memory
-    turns = messages(talk.conversation.items if request.input is None else request.input, talk.own_words)
-    if user_text:
-        turns.append(Message("user", user_text))
-    earlier = talk.memory_recorder.earlier if request.input is None else ()
-    template = options.instructions if request.instructions is None else request.instructions
-    instructions = fill(template, options.variables)
-    offered = offer(talk, request)
-    tools = offered.client + offered.server
-    return LlmRequest(
-        build_messages(
-            instructions,
-            earlier,
-            turns,
-            turn_limit=settings.turns,
-            token_budget=min(settings.tokens, talk.shared.engines.llm.talk_tokens or settings.tokens),
-        ),
-        max_tokens=request.max_output_tokens or options.max_output_tokens,
-        tools=tools,
-        tool_choice=_choice(request.tool_choice or options.tool_choice, tools),
-        parallel_tools=options.parallel_tools,
-        effort=options.effort,
-        caller=caller(
-            talk,
+    def offer(self, request: CreateResponse) -> ToolOffer:
+        """Tools named for one response replace all others. Where both sides have one of a name it is the client's,
+        which would else wait for a call it is never told of. Those of the server need a conversation to put their
+        results in."""
+        if request.tools is not None:
+            return ToolOffer(request.tools, ())
+        client = self._context.options.tools
+        if not request.store:
+            return ToolOffer(client, ())
+        return ToolOffer(client, self._tools.specs(without=frozenset(tool.name for tool in client)))
+
+    def build(self, request: CreateResponse, *, user_text: str = "", speculative: bool = False) -> LlmRequest:
+        """The request for a response. `user_text` is a turn that is not yet in the conversation."""
+        options, limits, dialogue = self._context.options, self._limits, self._dialogue
+        items = dialogue.conversation.items if request.input is None else request.input
+        turns = messages(items, dialogue.own_words)
+        if user_text:
+            turns.append(Message("user", user_text))
+        earlier = dialogue.memory.earlier if request.input is None else ()
+        template = options.instructions if request.instructions is None else request.instructions
+        instructions = fill(template, options.variables)
+        offered = self.offer(request)
+        tools = offered.client + offered.server
+        alone = request.input is None and not earlier and len(turns) == 1 and instructions == template
+        return LlmRequest(
+            build_messages(
+                instructions,
+                earlier,
+                turns,
+                turn_limit=limits.turns,
+                token_budget=min(limits.tokens, self._llm.talk_tokens or limits.tokens),
+            ),
+            max_tokens=request.max_output_tokens or options.max_output_tokens,
+            tools=tools,
+            tool_choice=_choice(request.tool_choice or options.tool_choice, tools),
+            parallel_tools=options.parallel_tools,
+            effort=options.effort,
+            caller=self.caller(speculative=speculative, alone=alone),
+        )
+
+    def caller(self, *, speculative: bool = False, alone: bool = False) -> Caller:
+        """For whom. A turn that is only surmised counts."""
+        context = self._context
+        return Caller(
+            session=context.id,
+            user=context.user,
+            tenant=context.tenant,
+            language=context.options.language,
+            turn=context.turns + speculative,
             speculative=speculative,
-            alone=request.input is None and not earlier and len(turns) == 1 and instructions == template,
-        ),
-    )
-
-
-def caller(talk: SessionContext, *, speculative: bool = False, alone: bool = False) -> Caller:
-    """For whom. A turn that is only surmised counts."""
-    return Caller(
-        session=talk.id,
-        user=talk.user,
-        tenant=talk.tenant,
-        language=talk.options.language,
-        turn=talk.turns + speculative,
-        speculative=speculative,
-        alone=alone,
-    )
+            alone=alone,
+        )
 
 
 def messages(items: Sequence[AnyEntry], words: Callable[[Item], str] = lambda item: item.text) -> list[Message]:
-    """The items as endpoints want them: each call is followed by its result, wherever that came in the talk. A call
+    """The items as endpoints want them: each call is followed by its result, wherever that came. A call
     that has none yet is PENDING; a result without its call is left out. `words` tells what of an item is shown."""
     results = {item.call_id: item.output for item in reversed(items) if isinstance(item, FunctionOutput)}
-    told: list[Message] = []
+    found: list[Message] = []
     calls: dict[str, ToolCall] = {}
     known: set[str] = set()
 
-    def tell_calls() -> None:
+    def add_calls() -> None:
         if calls:
-            told.append(Message("assistant", "", tuple(calls.values())))
-            told.extend(Message("tool", results.get(call, PENDING) or "(nothing)", (), call) for call in calls)
+            found.append(Message("assistant", "", tuple(calls.values())))
+            found.extend(Message("tool", results.get(call, PENDING) or "(nothing)", (), call) for call in calls)
             calls.clear()
 
     for item in items:
@@ -331,12 +341,12 @@ def messages(items: Sequence[AnyEntry], words: Callable[[Item], str] = lambda it
                 known.add(call.call_id)
                 calls[call.call_id] = ToolCall(call.call_id, call.name, call.arguments)
             case FunctionOutput():
-                tell_calls()
+                add_calls()
             case Item() if text := words(item):
-                tell_calls()
-                told.append(Message(item.role, text))
-    tell_calls()
-    return told
+                add_calls()
+                found.append(Message(item.role, text))
+    add_calls()
+    return found
 
 
 def fill(template: str, variables: Mapping[str, str]) -> str:

@@ -1,80 +1,97 @@
-"""The agent's side of a conversation: its replies from the prompt to what was heard of them."""
+"""Response manager: the agent's side of a session, its responses from the prompt to what was heard of them."""
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.audio.playout import Playout
 from voiceagent.audio.reference import PlaybackReference
 from voiceagent.errors import EngineError, Refused
-from voiceagent.llm.base import LlmRequest, ToolCall
-from voiceagent.session import prompt
+from voiceagent.llm.base import LlmRequest
 from voiceagent.session.commands import CreateResponse
-from voiceagent.session.context import SessionContext
-from voiceagent.session.conversation import FunctionCall, Item
-from voiceagent.session.events import Event, ResponseAudio, ResponseReason, TurnTimed
-from voiceagent.session.filler import FillerSpeech
-from voiceagent.session.phrases import Phrase
-from voiceagent.session.plan import ResponsePlan
+from voiceagent.session.context import Dialogue, SessionContext, SessionResources
+from voiceagent.session.events import Event, ResponseAudio, ResponseDone, ResponsePlayed, ResponseReason, TurnTimed
+from voiceagent.session.generation import ResponsePlan
+from voiceagent.session.phrases import FillerSpeech, Phrase
+from voiceagent.session.prompt import PromptBuilder
 from voiceagent.session.response import Response
 from voiceagent.session.spoken_text import SpokenText
 from voiceagent.session.timeline import now
-from voiceagent.session.tool_calls import ToolCalls
+from voiceagent.session.tool_calls import ResultsDelayed, ResultsReady, ToolCalls, ToolEvent
+from voiceagent.session.tools import SessionTools
 
 log = logging.getLogger(__name__)
 
-REPLIES_KEPT = 8
-"""Replies of which a late report of what was played is still understood."""
-LATELY_CHARS = 100
+RESPONSES_KEPT = 8
+"""Responses of which a late report of what was played is still understood."""
+RECENT_CHARS = 100
 """About six seconds of speech: what an echo in the microphone may consist of."""
 
 
 class ResponseManager:
-    def __init__(self, talk: SessionContext) -> None:
-        self._talk = talk
-        self._playout = Playout(self._lead, talk.shared.settings.playout.held_back_ms / 1000)
+    def __init__(
+        self, context: SessionContext, resources: SessionResources, dialogue: Dialogue, tools: SessionTools
+    ) -> None:
+        settings = resources.settings
+        self._context = context
+        self._dialogue = dialogue
+        self._engines = resources.engines
+        self._apology = resources.apology
+        self._deadlines = settings.deadlines
+        self._playout_settings = settings.playout
+        self._prompts = PromptBuilder(context, dialogue, tools, settings.prompt, resources.engines.llm)
+        self.clock = Playout(self._lead, settings.playout.held_back_ms / 1000)
+        """What the client has played, of all responses."""
         self._reference = PlaybackReference()
         self._spoken: OrderedDict[str, SpokenText] = OrderedDict()
-        self._replies: list[Response] = []  # the last is the current one; one before it may still be being played
+        self._responses: list[Response] = []  # the last is the current one; one before it may still be being played
         self._next: Response | None = None  # the answer to a tool's result, until it can be released
-        self.calls = ToolCalls(talk, follow_up=self._follow_up, filler=self._fill)
-        self.filling = FillerSpeech(talk)
+        self.calls = ToolCalls(context, dialogue, tools, resources.toolbox, self._prompts, emit=self._on_tools)
+        self._fillers = FillerSpeech(
+            resources.fillers,
+            settings.filler,
+            options=context.options,
+            language=settings.language,
+            has_tools=bool(resources.toolbox),
+            tasks=context.tasks,
+        )
         self.played_out = asyncio.Event()
-        """Set when the client has played a reply to its end."""
+        """Set when the client has played a response to its end."""
 
     @property
     def current(self) -> Response | None:
-        """The reply that is being made, sent or played."""
-        return self._replies[-1] if self._replies else None
+        """The response that is being generated, sent or played."""
+        return self._responses[-1] if self._responses else None
 
     @property
-    def answering(self) -> Response | None:
-        """The reply of which more is to be sent."""
+    def active(self) -> Response | None:
+        """The response of which more is to be sent."""
         return self.current if self.current is not None and self.current.active else None
 
     @property
     def answering_results(self) -> bool:
         """Whether the answer to what was called is being sent, or is about to be."""
-        return self._next is not None or (self.answering is not None and self.answering.plan.rounds > 0)
+        return self._next is not None or (self.active is not None and self.active.plan.rounds > 0)
 
     @property
     def busy(self) -> bool:
-        """Whether it talks, or is about to: a voice does not have the floor for nothing."""
-        return bool(self._replies) or self._next is not None or self.calls.running
+        """Whether the agent talks, or is about to: a voice does not interrupt it for nothing."""
+        return bool(self._responses) or self._next is not None or self.calls.running
 
     @property
     def protected(self) -> bool:
-        """Whether it says something that no voice may interrupt."""
-        return any(reply.plan.protected for reply in self._replies)
+        """Whether the agent says something that no voice may interrupt."""
+        return any(response.plan.protected for response in self._responses)
 
     def configure(self) -> None:
         """The options have changed."""
-        self._playout.lead = self._lead
-        self.filling.prepare()
+        self.clock.lead = self._lead
+        self._fillers.configure(self._context.options, self._dialogue.latest_words())
 
-    # -- replies ----------------------------------------------------------------------------------------------------
+    # -- responses --------------------------------------------------------------------------------------------------
 
     def prepare(
         self,
@@ -88,202 +105,213 @@ class ResponseManager:
         phrase: Phrase | None = None,
         rounds: int = 0,
     ) -> Response:
-        """Begin to make a reply that nobody hears until it is released. `user_text` is a turn that is not yet in the
-        conversation. `after` is waited for before the prompt is built and may raise EngineError: the user's words may
-        still be on their way. For the others see `ResponsePlan`."""
-        talk = self._talk
-        options, settings = talk.options, talk.shared.settings
-        asks = request.words is None and phrase is None and failure is None
+        """Begin to generate a response that nobody hears until it is released. `user_text` is a turn that is not yet in
+        the conversation. `after` is waited for before the prompt is built and may raise EngineError: the user's words
+        may still be on their way. For the others see `ResponsePlan`."""
+        context = self._context
+        options = context.options
+        asks_model = request.words is None and phrase is None and failure is None
         modality = request.modality or options.modality
-        frame_ms = options.frame_ms or settings.playout.frame_ms
+        frame_ms = options.frame_ms or self._playout_settings.frame_ms
         plan = ResponsePlan(
-            response_id=talk.new_id("resp"),
-            item_id=talk.new_id("item"),
-            asked=request,
-            ask=self._asking(request, user_text, speculative, after, asks),
+            session_id=context.id,
+            response_id=context.new_id("resp"),
+            item_id=context.new_id("item"),
+            request=request,
+            build_prompt=self._prompt_of(request, user_text, speculative, after, asks_model),
             modality=modality,
             rate=options.output_rate,
             frame=max(1, options.output_rate * frame_ms // 1000),
+            apology=self._apology,
+            fillers=self._fillers,
             max_tokens=request.max_output_tokens or options.max_output_tokens,
             voice=options.voice,
             language=options.language,
             speed=options.speed,
             user_item_id=user_item_id,
             rounds=rounds,
-            client_tools=frozenset(tool.name for tool in prompt.offer(talk, request).client),
+            client_tools=frozenset(tool.name for tool in self._prompts.offer(request).client),
             phrase=phrase,
             failure=failure,
-            filler_seconds=self.filling.after if asks and modality == "audio" else None,
+            filler_seconds=self._fillers.after_seconds if asks_model and modality == "audio" else None,
         )
-        reply = Response(
+        response = Response(
             plan,
-            engines=talk.shared.engines,
-            apology=talk.shared.apology,
-            playout=self._playout,
-            deadlines=settings.deadlines,
-            host=self,
+            engines=self._engines,
+            deadlines=self._deadlines,
+            clock=self.clock,
+            dialogue=self._dialogue,
+            emit=self._on_response,
         )
-        reply.start(talk.tasks)
-        return reply
+        response.start(context.tasks)
+        return response
 
     def say(self, words: str) -> Response:
         """Say just this, of the agent's own accord."""
-        reply = self.prepare(CreateResponse(words=words))
-        self.release(reply)
-        return reply
+        response = self.prepare(CreateResponse(words=words))
+        self.release(response)
+        return response
 
-    def release(self, reply: Response) -> None:
+    def release(self, response: Response) -> None:
         """Let the client have it. Raises Refused while another is being sent."""
-        if self.answering is not None:
+        if self.active is not None:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
-        self._replies.append(reply)
-        reply.release()
-        if self._talk.voice is not None and not self._talk.user_speaks and not self.protected:
-            reply.pause()  # somebody may be about to take the floor
+        self._responses.append(response)
+        response.release()
+        if self._context.user_turn is not None and not self._context.user_speaks and not self.protected:
+            response.pause()  # somebody may be about to interrupt it
 
-    async def silent(self) -> None:
+    async def until_sent(self) -> None:
         """Wait until nothing more is to be sent."""
-        while self.answering is not None:
-            await self.answering.done.wait()
+        while self.active is not None:
+            await self.active.done.wait()
 
     def stop(self, reason: ResponseReason) -> None:
         """Not a sample more of anything, and no result is waited for."""
-        for reply in (*self._replies, *filter(None, (self._next,))):
-            reply.cancel(reason)
+        for response in (*self._responses, *filter(None, (self._next,))):
+            response.cancel(reason)
         self._next = None
         self.calls.interrupt()
         self._reference.clear()
 
-    def _asking(
+    def _prompt_of(
         self,
         request: CreateResponse,
         user_text: str,
         speculative: bool,
         after: Callable[[], Awaitable[None]] | None,
-        asks: bool,
+        asks_model: bool,
     ) -> Callable[[], Awaitable[LlmRequest]]:
-        """Without anything to wait for, what is asked is the talk as it is now."""
-        talk = self._talk
-        at_once = None
-        if asks and after is None:
-            at_once = prompt.build(talk, request, user_text=user_text, speculative=speculative)
+        """Without anything to wait for, the prompt is the conversation as it is now."""
+        built: LlmRequest | None = None
+        if asks_model and after is None:
+            built = self._prompts.build(request, user_text=user_text, speculative=speculative)
 
-        async def ask() -> LlmRequest:
+        async def build() -> LlmRequest:
             if after is not None:
                 await after()
-            return at_once or prompt.build(talk, request)
+            return built or self._prompts.build(request)
 
-        return ask
+        return build
 
     @property
     def _lead(self) -> float:
-        lead_ms = self._talk.options.lead_ms
-        return (self._talk.shared.settings.playout.lead_ms if lead_ms is None else lead_ms) / 1000
+        lead_ms = self._context.options.lead_ms
+        return (self._playout_settings.lead_ms if lead_ms is None else lead_ms) / 1000
+
+    # -- what comes of responses and of tools -----------------------------------------------------------------------
+
+    def _on_response(self, response: Response, event: Event) -> None:
+        """Hand the event of a response on, with what only is known here."""
+        match event:
+            case ResponseAudio(pcm=pcm):
+                rate = response.plan.rate
+                self._reference.sent(pcm, rate, self.clock.sent - len(pcm) / rate)
+            case ResponseDone(item=item):
+                if item is not None:
+                    self._keep_spoken(item.id, response.spoken)
+                if event.error_code is not None:
+                    stage, _, code = event.error_code.partition("_")
+                    log.warning("session %s: %s: %s, response %s", self._context.id, stage, code, event.response_id)
+                if response.called:
+                    event = replace(event, calls=self.calls.begin(response, response.called))
+        self._context.emit(event)
+        if isinstance(event, ResponsePlayed):
+            self._over(response)
+
+    def _on_tools(self, event: ToolEvent) -> None:
+        match event:
+            case ResultsReady():
+                self._answer_results(event)
+            case ResultsDelayed():
+                self._fill()
+
+    def _keep_spoken(self, item_id: str, spoken: SpokenText) -> None:
+        self._spoken[item_id] = spoken
+        if len(self._spoken) > RESPONSES_KEPT:
+            self._spoken.popitem(last=False)
+
+    def _over(self, response: Response) -> None:
+        """The client has played all there is of it."""
+        plan, timeline = response.plan, response.timeline
+        if plan.user_item_id is not None and not self._continues(response):
+            self._context.emit(TurnTimed(plan.user_item_id, plan.response_id, timeline))
+        log.info("session %s: response %s: %s", self._context.id, plan.response_id, timeline.marks())
+        self._responses.remove(response)
+        self._context.touch()
+        if timeline.heard is not None:
+            self.played_out.set()
+
+    def _continues(self, response: Response) -> bool:
+        """Whether the turn's answer is still to come: the response was silent, and what it called is the server's."""
+        by_server = any(call.name not in response.plan.client_tools for call in response.called)
+        return by_server and response.timeline.first_audio is None
 
     # -- tools ------------------------------------------------------------------------------------------------------
 
-    def _follow_up(self, request: CreateResponse, called: Response, late: bool) -> None:
-        """Answer the results of what a reply called. If that one was silent, this is the answer to the turn; not
-        so when it is `late`, the client having had to agree first."""
-        of_turn = not late and called.timeline.first_audio is None
-        user_item_id = called.plan.user_item_id if of_turn else None
-        reply = self.prepare(request, user_item_id=user_item_id, rounds=called.plan.rounds + 1)
-        if not late:
-            reply.timeline.take_turn(called.timeline)
-        self._next = reply
-        self._talk.tasks.create_task(self._deliver(reply), name="follow-up")
+    def _answer_results(self, ready: ResultsReady) -> None:
+        """Answer the results of what a response called. If that one was silent, this is the answer to the turn; not so
+        when the client had to agree first."""
+        caller = ready.response
+        of_turn = not ready.approved_late and caller.timeline.first_audio is None
+        user_item_id = caller.plan.user_item_id if of_turn else None
+        response = self.prepare(ready.request, user_item_id=user_item_id, rounds=caller.plan.rounds + 1)
+        if not ready.approved_late:
+            response.timeline.take_turn(caller.timeline)
+        self._next = response
+        self._context.tasks.create_task(self._release_when_silent(response), name="follow-up")
 
-    async def _deliver(self, reply: Response) -> None:
-        """Release it once nothing else is being sent, unless the user has the floor by then: the answer to that turn
-        will be to the results too."""
-        await self.silent()
-        if self._next is not reply:  # all was stopped meanwhile
+    async def _release_when_silent(self, response: Response) -> None:
+        """Release it once nothing else is being sent, unless the user speaks by then: the answer to that turn will be
+        to the results too."""
+        await self.until_sent()
+        if self._next is not response:  # all was stopped meanwhile
             return
         self._next = None
-        if self._talk.user_speaks:
-            reply.cancel("turn_detected")
+        if self._context.user_speaks:
+            response.cancel("turn_detected")
         else:
-            self.release(reply)
+            self.release(response)
 
     def _fill(self) -> None:
         """Say something while tools run, if nobody else says anything."""
-        filler = self.filling.next() if self._talk.voice is None and self.current is None else None
+        if self._context.user_turn is not None or self.current is not None:
+            return
+        filler = self._fillers.next(self._dialogue.latest_words())
         if filler is not None:
-            reply = self.prepare(CreateResponse(), phrase=filler)
-            self._talk.fills(reply.plan.item_id, filler.text)
-            self.release(reply)
+            response = self.prepare(CreateResponse(), phrase=filler)
+            self._dialogue.begin_with_filler(response.plan.item_id, filler.text)
+            self.release(response)
 
     # -- what was heard ---------------------------------------------------------------------------------------------
 
     def playing(self, samples: int) -> Pcm | None:
         """The last so many samples at 16 kHz that the client has played by now; None while it plays nothing."""
         moment = now()
-        if self._playout.remaining(moment) == 0.0:
+        if self.clock.remaining(moment) == 0.0:
             return None
         lag = self.current.lag if self.current is not None else 0.0
-        return self._reference.played(self._playout.played(moment) - lag, samples)
+        return self._reference.played(self.clock.played(moment) - lag, samples)
 
     @property
-    def lately_said(self) -> str:
-        """What the current reply has said in the last few seconds."""
+    def recent_text(self) -> str:
+        """What the current response has said in the last few seconds."""
         if self.current is None:
             return ""
-        return self.current.spoken.heard(self.current.sounded_seconds)[-LATELY_CHARS:]
+        return self.current.spoken.heard(self.current.sounded_seconds)[-RECENT_CHARS:]
 
-    def playing_reported(self, item_id: str, audio_ms: int) -> None:
-        """The client has played so much of a reply by now, and goes on. What it reports of one that is over comes too
-        late: after a flush all marks come back at once."""
-        for reply in self._replies:
-            if reply.plan.item_id == item_id:
-                reply.report_played(audio_ms / 1000)
+    def report_playing(self, item_id: str, audio_ms: int) -> None:
+        """The client has played so much of a response by now, and goes on. What it reports of one that is over comes
+        too late: after a flush all marks come back at once."""
+        for response in self._responses:
+            if response.plan.item_id == item_id:
+                response.report_played(audio_ms / 1000)
 
-    def played(self, item_id: str, audio_end_ms: int) -> None:
-        """The client tells how far it played a reply: what was heard, better known than by the playout clock."""
-        for reply in self._replies:
-            if reply.plan.item_id == item_id:
-                reply.report_stopped(audio_end_ms / 1000)
+    def report_played(self, item_id: str, audio_end_ms: int) -> None:
+        """The client says how far it played a response: what was heard, better known than by the playout clock."""
+        for response in self._responses:
+            if response.plan.item_id == item_id:
+                response.report_stopped(audio_end_ms / 1000)
         spoken = self._spoken.get(item_id)
         if spoken is not None:
-            self._talk.set_text(item_id, spoken.heard(audio_end_ms / 1000), complete=False)
-
-    # -- called by replies ------------------------------------------------------------------------------------------
-
-    def emit(self, event: Event) -> None:
-        if isinstance(event, ResponseAudio):
-            rate = self._talk.options.output_rate
-            self._reference.sent(event.pcm, rate, self._playout.sent - len(event.pcm) / rate)
-        self._talk.emit(event)
-
-    def response_item_added(self, item: Item, *, stored: bool) -> str | None:
-        return self._talk.conversation.add(item) if stored else None
-
-    def response_filler(self, reply: Response) -> Phrase | None:
-        filler = self.filling.next()
-        if filler is not None:
-            self._talk.fills(reply.plan.item_id, filler.text)
-        return filler
-
-    def response_called(self, reply: Response, calls: Sequence[ToolCall]) -> tuple[FunctionCall, ...]:
-        return self.calls.begin(reply, calls)
-
-    def response_heard(self, reply: Response, item: Item) -> None:
-        self._spoken[item.id] = reply.spoken
-        if len(self._spoken) > REPLIES_KEPT:
-            self._spoken.popitem(last=False)
-        if reply.plan.stored:
-            self._talk.set_text(item.id, item.text, complete=item.status == "completed", kind=reply.plan.modality)
-
-    def response_over(self, reply: Response) -> None:
-        plan, timeline = reply.plan, reply.timeline
-        if plan.user_item_id is not None and not self._hands_on(reply):
-            self._talk.emit(TurnTimed(plan.user_item_id, plan.response_id, timeline))
-        log.info("session %s: reply %s: %s", self._talk.id, plan.response_id, timeline.marks())
-        self._replies.remove(reply)
-        self._talk.touch()
-        if timeline.heard is not None:
-            self.played_out.set()
-
-    def _hands_on(self, reply: Response) -> bool:
-        """Whether the turn's answer is still to come: the reply was silent, and what it called is the server's."""
-        mine = any(call.name not in reply.plan.client_tools for call in reply.calls)
-        return mine and reply.timeline.first_audio is None
+            self._dialogue.set_text(item_id, spoken.heard(audio_end_ms / 1000), complete=False)

@@ -1,70 +1,75 @@
-"""What a client may ask for about silence: when nobody has spoken for so long after a reply, the agent speaks up."""
+"""Silence: what the agent does when nobody speaks, by its own settings or at the client's wish."""
 
 import asyncio
-from collections.abc import Callable
 
+from voiceagent.session.audio_input import AudioInput
 from voiceagent.session.commands import CreateResponse
-from voiceagent.session.context import SessionContext
+from voiceagent.session.context import Dialogue, SessionContext
 from voiceagent.session.conversation import Item, Part
 from voiceagent.session.events import AudioCommitted, IdleTimeoutTriggered
 from voiceagent.session.playout import TICK
 from voiceagent.session.response_manager import ResponseManager
+from voiceagent.session.settings import SilenceSection
 from voiceagent.session.timeline import now
-
-# What the agent does about silence: it asks whether the user is still there, and in the end says goodbye.
+from voiceagent.session.turn_manager import TurnManager
 
 
 class SilencePrompter:
-    def __init__(self, talk: SessionContext, agent: ResponseManager) -> None:
-        self._talk = talk
-        self._agent = agent
+    """Asks whether the user is still there, and in the end says goodbye, as the settings say."""
+
+    def __init__(self, context: SessionContext, responses: ResponseManager, settings: SilenceSection) -> None:
+        self._context = context
+        self._responses = responses
+        self._settings = settings
         self._prompts = 0
         self._turns = 0
 
     async def check(self) -> float | None:
-        """Speak when nothing has happened for long enough. Returns the seconds until it is to be
-        asked again, None once goodbye has been said and the talk is over."""
-        settings = self._talk.shared.settings.silence
-        options = self._talk.options
-        if settings.prompt_seconds == 0 or options.turn is None or options.listen_only:
+        """Speak when nothing has happened for long enough. Returns the seconds until it is to be checked again, None
+        once goodbye has been said and the session is over."""
+        settings, context = self._settings, self._context
+        if settings.prompt_seconds == 0 or context.options.turn is None or context.options.listen_only:
             return float("inf")
-        if self._talk.turns != self._turns:  # the user has spoken since
-            self._turns, self._prompts = self._talk.turns, 0
-        left = self._talk.active_at + settings.prompt_seconds - now()
+        if context.turns != self._turns:  # the user has spoken since
+            self._turns, self._prompts = context.turns, 0
+        left = context.active_at + settings.prompt_seconds - now()
         if left > 0:
             return left
         if self._prompts < settings.prompts:
             self._prompts += 1
-            self._agent.say(settings.prompt)
-            self._talk.touch()
+            self._responses.say(settings.prompt)
+            context.touch()
             return settings.prompt_seconds
-        goodbye = self._agent.say(settings.goodbye)
+        goodbye = self._responses.say(settings.goodbye)
         await goodbye.over.wait()
-        return None if self._talk.turns == self._turns else settings.prompt_seconds
+        return None if context.turns == self._turns else settings.prompt_seconds
 
 
 MOST_IN_A_ROW = 3
-"""How often it speaks up to somebody who never answers: every time costs a request."""
+"""How often the agent speaks up to somebody who never answers: every time costs a request."""
 LOOK_AGAIN = 0.2
-"""Seconds until the next look at a talk in which somebody makes a sound."""
+"""Seconds until the next look at a session in which somebody makes a sound."""
 SILENCE = "(silence)"
-"""What the model is told that the user says."""
+"""What the model is shown in place of the user's words."""
 
 
 class IdleTimeout:
+    """The Realtime protocol's `idle_timeout_ms`: when nobody has spoken for so long after a response was played, the
+    agent speaks up."""
+
     def __init__(
         self,
-        talk: SessionContext,
-        agent: ResponseManager,
-        *,
-        heard_ms: Callable[[], int],
-        understanding: Callable[[], bool],
+        context: SessionContext,
+        dialogue: Dialogue,
+        responses: ResponseManager,
+        audio_input: AudioInput,
+        turns: TurnManager,
     ) -> None:
-        """`heard_ms`: how much of the user's audio was heard so far. `understanding`: whether words are to come."""
-        self._talk = talk
-        self._agent = agent
-        self._heard_ms = heard_ms
-        self._understanding = understanding
+        self._context = context
+        self._dialogue = dialogue
+        self._responses = responses
+        self._audio_input = audio_input
+        self._turn_manager = turns
         self._in_a_row = 0
         self._turns = 0
         self._start_ms = 0
@@ -72,21 +77,21 @@ class IdleTimeout:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self._agent.played_out.wait()
-            self._agent.played_out.clear()
+            await self._responses.played_out.wait()
+            self._responses.played_out.clear()
             if await self._stays_silent():
                 self._speak_up()
 
     async def _stays_silent(self) -> bool:
-        """Wait for the time-out; False when it is off, or when another reply was played meanwhile."""
-        talk = self._talk
-        self._start_ms, since = self._heard_ms(), now()
-        while not self._agent.played_out.is_set():
-            options = talk.options
+        """Wait for the time-out; False when it is off, or when another response was played meanwhile."""
+        context = self._context
+        self._start_ms, since = self._audio_input.heard_ms, now()
+        while not self._responses.played_out.is_set():
+            options = context.options
             if options.idle_timeout_ms is None or options.turn is None or options.listen_only:
                 return False
-            left = max(since, talk.active_at) + options.idle_timeout_ms / 1000 - now()
-            if talk.voice is not None or self._agent.busy or self._understanding():
+            left = max(since, context.active_at) + options.idle_timeout_ms / 1000 - now()
+            if context.user_turn is not None or self._responses.busy or self._turn_manager.understanding:
                 left = max(left, LOOK_AGAIN)
             if left < TICK:
                 return True
@@ -94,14 +99,14 @@ class IdleTimeout:
         return False
 
     def _speak_up(self) -> None:
-        talk = self._talk
-        if talk.turns != self._turns:
-            self._turns, self._in_a_row = talk.turns, 0
+        context = self._context
+        if context.turns != self._turns:
+            self._turns, self._in_a_row = context.turns, 0
         if self._in_a_row >= MOST_IN_A_ROW:
             return
         self._in_a_row += 1
-        item_id = talk.new_id("item")
-        talk.emit(IdleTimeoutTriggered(item_id, self._start_ms, self._heard_ms()))
-        talk.emit(AudioCommitted(item_id, talk.conversation.last_id))
-        talk.add(Item(item_id, "user", (Part("audio", ""),)), note=False)
-        self._agent.release(self._agent.prepare(CreateResponse(), user_text=SILENCE))
+        item_id = context.new_id("item")
+        context.emit(IdleTimeoutTriggered(item_id, self._start_ms, self._audio_input.heard_ms))
+        context.emit(AudioCommitted(item_id, self._dialogue.conversation.last_id))
+        self._dialogue.add(Item(item_id, "user", (Part("audio", ""),)), note=False)
+        self._responses.release(self._responses.prepare(CreateResponse(), user_text=SILENCE))

@@ -1,4 +1,4 @@
-"""What a listener has heard of a reply, to the word, from how much of its audio was played."""
+"""Spoken text: what of a response was heard, to the word, from how much of its audio was played."""
 
 import re
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ SECONDS_PER_IDEOGRAPH = 0.22
 
 @dataclass(slots=True)
 class SpokenClause:
-    """One clause of the reply: its own text and where its audio lies, in seconds from the start of the reply."""
+    """One clause of the response: its own text and where its audio lies, in seconds from the start of the response."""
 
     text: str
     start: float
@@ -39,7 +39,7 @@ class SpokenClause:
 
 
 class SpokenText:
-    """The reply's clauses in order, with the audio made of each."""
+    """The response's clauses in order, with the audio made of each."""
 
     def __init__(self) -> None:
         self._clauses: list[SpokenClause] = []
@@ -62,6 +62,20 @@ class SpokenText:
         """All audio of the clauses so far is there."""
         if self._clauses:
             self._clauses[-1].complete = True
+
+    def give_up(self) -> bool:
+        """No more audio of the current clause comes: what was not spoken of it is no part of the text. Returns whether
+        any of it was spoken."""
+        clause = self._clauses[-1]
+        sounded = clause.end > clause.start
+        clause.text = _heard_of(clause, clause.end - clause.start) if sounded else ""
+        clause.complete = True
+        return sounded
+
+    @property
+    def sounded(self) -> bool:
+        """Whether there is any audio."""
+        return bool(self._clauses) and self._clauses[-1].end > 0
 
     @property
     def text(self) -> str:

@@ -1,25 +1,22 @@
-"""The tools that the session runs for one talk: the process's own, and those of servers that the client has named.
+"""Tools of one session: the process's own, and those of servers that the client has named.
 
-A server is asked for its tools as a task of the talk; it is let go when the client names it no more, at the latest with
-the talk. A name that several have is the client's function's, then the process's, then the first server's.
+A server is asked for its tools in a task of the session; it is closed when the client names it no more, at the latest
+with the session. A name that several have is the client's function's, then the process's, then the first server's.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from voiceagent.errors import Refused
 from voiceagent.llm.base import ToolSpec
-from voiceagent.session.conversation import Origin, ToolList
-from voiceagent.session.events import ToolsAwaited, ToolsFailed, ToolsListed
+from voiceagent.session.conversation import Conversation, Origin, ToolList
+from voiceagent.session.events import Event, ToolsAwaited, ToolsFailed, ToolsListed
 from voiceagent.tools.base import Tool, ToolError
-from voiceagent.tools.mcp.client import ClientMcp, ClientServer
-
-if TYPE_CHECKING:
-    from voiceagent.session.context import SessionContext
+from voiceagent.tools.mcp.client import ClientServer
+from voiceagent.tools.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +33,7 @@ class ServerTool(Tool, Protocol):
 
 
 class ToolServer(Protocol):
-    """A server that a client has named, for one talk."""
+    """A server that a client has named, for one session."""
 
     async def open(self) -> None:
         """Connect and list the tools, within a deadline. Raises ToolError; the message is for the client."""
@@ -68,24 +65,41 @@ class FoundTool:
 
 
 @dataclass(eq=False, slots=True)
-class Named:
-    """One server that the client has named. `open` is there once its tools are known."""
+class NamedServer:
+    """One server that the client has named. `opened` is there once its tools are known."""
 
     server: ClientServer
     listed: ToolList
-    open: ToolServer | None = None
+    opened: ToolServer | None = None
     opening: "asyncio.Task[None] | None" = None
 
 
 class SessionTools:
-    def __init__(self, talk: "SessionContext") -> None:
-        self._talk = talk
-        self._named: dict[str, Named] = {}
+    def __init__(
+        self,
+        session_id: str,
+        toolbox: Toolbox,
+        make_server: MakeServer,
+        *,
+        conversation: Conversation,
+        tasks: asyncio.TaskGroup,
+        emit: Callable[[Event], None],
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._session_id = session_id
+        self._toolbox = toolbox
+        self._make_server = make_server
+        self._conversation = conversation
+        self._tasks = tasks
+        self._emit = emit
+        self._new_id = new_id
+        self._client_tools: tuple[ToolSpec, ...] = ()
+        self._named: dict[str, NamedServer] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def specs(self, *, without: Collection[str] = ()) -> tuple[ToolSpec, ...]:
         """What can be called now, but for these names."""
-        shared = self._talk.shared.toolbox.specs(without=without)
+        shared = self._toolbox.specs(without=without)
         served: dict[str, ToolSpec] = {}
         for _, opened in self._opened:
             for tool in opened.tools():
@@ -94,7 +108,7 @@ class SessionTools:
         return shared + tuple(spec for name, spec in served.items() if name not in taken)
 
     def find(self, name: str) -> FoundTool | None:
-        shared = self._talk.shared.toolbox.find(name)
+        shared = self._toolbox.find(name)
         if shared is not None:
             return FoundTool(shared)
         for server, opened in self._opened:
@@ -103,85 +117,82 @@ class SessionTools:
                     return FoundTool(tool, Origin(server.label, tool.name), opened.needs_approval(tool))
         return None
 
-    def use(self, servers: Sequence[ClientServer]) -> None:
-        """These and no others: those that are new are asked for their tools, what is as it was stays. Raises Refused
-        for too many, and then nothing has changed."""
+    def configure(self, client_tools: tuple[ToolSpec, ...], servers: Sequence[ClientServer]) -> None:
+        """The client's own tools, and these servers and no others: those that are new are asked for their tools, what
+        is as it was stays. Raises Refused for too many, and then nothing has changed."""
         wanted = {server.label: server for server in servers}
         if len(wanted) > MOST_SERVERS:
             raise Refused("invalid_value", f"At most {MOST_SERVERS} MCP servers can be named.", "session.tools")
+        self._client_tools = client_tools
         for label, named in list(self._named.items()):
             if wanted.get(label) != named.server:
                 del self._named[label]
-                self._talk.conversation.set_tools(replace(named.listed, tools=()))
-                self._part(named)
+                self._conversation.set_tools(replace(named.listed, tools=()))
+                self._release(named)
         for label, server in wanted.items():
             if label not in self._named:
-                named = self._named[label] = Named(server, ToolList(self._talk.new_id("mcpl"), label))
-                named.opening = self._talk.tasks.create_task(self._open(named), name="client's server")
+                named = self._named[label] = NamedServer(server, ToolList(self._new_id("mcpl"), label))
+                named.opening = self._tasks.create_task(self._open(named), name="client's server")
 
     async def close(self) -> None:
-        """Let go of all servers. Only when the talk's tasks are over."""
+        """Close all servers. Only when the session's tasks are over."""
         for named in self._named.values():
-            self._part(named)
+            self._release(named)
         self._named.clear()
         if self._closing:
             await asyncio.wait(self._closing)
 
     # -- one server -------------------------------------------------------------------------------------------------
 
-    async def _open(self, named: Named) -> None:
-        talk = self._talk
-        previous = talk.conversation.add(named.listed)
-        talk.emit(ToolsAwaited(named.listed, previous))
+    async def _open(self, named: NamedServer) -> None:
+        previous = self._conversation.add(named.listed)
+        self._emit(ToolsAwaited(named.listed, previous))
         try:
-            named.open = await self._reach(named.server)
-        except Exception as error:  # whatever a stranger's server brings about, the talk goes on
-            why = str(error) if isinstance(error, ToolError) else UNREACHED
-            log.warning("session %s: a server that the client named: %s: %s", talk.id, type(error).__name__, why)
-            talk.emit(ToolsFailed(named.listed, why))
+            named.opened = await self._reach(named.server)
+        except Exception as error:  # whatever a stranger's server brings about, the session goes on
+            message = str(error) if isinstance(error, ToolError) else UNREACHED
+            log.warning("session %s: client's MCP server: %s: %s", self._session_id, type(error).__name__, message)
+            self._emit(ToolsFailed(named.listed, message))
             return
-        offered = tuple(replace(tool.spec, name=tool.name) for tool in named.open.tools())
-        log.info("session %s: a server that the client named offers %d tools", talk.id, len(offered))
+        offered = tuple(replace(tool.spec, name=tool.name) for tool in named.opened.tools())
+        log.info("session %s: client's MCP server: offers %d tools", self._session_id, len(offered))
         named.listed = replace(named.listed, tools=offered)
-        talk.conversation.set_tools(named.listed)
-        talk.emit(ToolsListed(named.listed, previous))
+        self._conversation.set_tools(named.listed)
+        self._emit(ToolsListed(named.listed, previous))
 
     async def _reach(self, server: ClientServer) -> ToolServer:
         """It is asked once more where its tools have names that others got meanwhile. Raises ToolError."""
-        talk = self._talk
-        make: MakeServer = talk.shared.tool_server or partial(ClientMcp, talk.shared.settings.tools)
         taken = self._taken()
-        opened = make(server, taken=taken)
+        opened = self._make_server(server, taken=taken)
         await opened.open()
         if (self._taken() - taken) & {tool.spec.name for tool in opened.tools()}:
-            self._let_go(opened)
-            opened = make(server, taken=self._taken())
+            self._close_later(opened)
+            opened = self._make_server(server, taken=self._taken())
             await opened.open()
         return opened
 
     def _taken(self) -> set[str]:
-        talk = self._talk
-        return {tool.name for tool in (*talk.options.tools, *self.specs())}
+        return {tool.name for tool in (*self._client_tools, *self.specs())}
 
     @property
     def _opened(self) -> Iterator[tuple[ClientServer, ToolServer]]:
-        return ((named.server, named.open) for named in self._named.values() if named.open is not None)
+        return ((named.server, named.opened) for named in self._named.values() if named.opened is not None)
 
-    def _part(self, named: Named) -> None:
+    def _release(self, named: NamedServer) -> None:
         """Nothing of it is offered any more."""
         if named.opening is not None:
             named.opening.cancel()
-        if named.open is not None:
-            self._let_go(named.open)
+        if named.opened is not None:
+            self._close_later(named.opened)
 
-    def _let_go(self, opened: ToolServer) -> None:
-        """Saying goodbye takes a while, which nobody waits for but the talk's end."""
-        closing = asyncio.create_task(self._goodbye(opened), name="goodbye to a client's server")
+    def _close_later(self, opened: ToolServer) -> None:
+        """Closing takes a while, which nobody waits for but the session's end."""
+        closing = asyncio.create_task(self._close(opened), name="closing a client's server")
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _goodbye(self, opened: ToolServer) -> None:
+    async def _close(self, opened: ToolServer) -> None:
         try:
             await opened.close()
         except Exception as error:
-            log.error("session %s: a client's server could not be let go: %s", self._talk.id, type(error).__name__)
+            log.error("session %s: client's MCP server: cannot be closed: %s", self._session_id, type(error).__name__)

@@ -1,15 +1,20 @@
-"""The user's side of a conversation: who has the floor, when a turn is over, what is prepared before that is sure."""
+"""Turn manager: the user's side of a session. It decides whose turn it is to speak and what is prepared for an answer.
+
+audio input ─turn events─▶ handle ─▶ barge-in ─▶ pause, resume or stop the agent
+                              │
+                              └─▶ pause: prepare a response ─▶ commit: words ─▶ release it, or one made now
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from voiceagent.audio.pcm import EAR_RATE, Pcm
+from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.errors import EngineError
 from voiceagent.session.commands import CreateResponse
-from voiceagent.session.context import SessionContext
+from voiceagent.session.context import Dialogue, SessionContext
 from voiceagent.session.conversation import Item, Part
 from voiceagent.session.events import (
     AudioCleared,
@@ -25,23 +30,33 @@ from voiceagent.session.events import (
 )
 from voiceagent.session.response import Response
 from voiceagent.session.response_manager import ResponseManager
-from voiceagent.session.timeline import now
-from voiceagent.session.user_turn import UserTurn
+from voiceagent.session.settings import SessionSettings
+from voiceagent.session.user_turn import (
+    BufferCleared,
+    MicrophoneChanged,
+    TurnBegun,
+    TurnCommitted,
+    TurnDropped,
+    TurnEvent,
+    TurnPaused,
+    TurnVoice,
+    UserTurn,
+    WindowHeard,
+)
 from voiceagent.turn.barge_in import BargeInAction, BargeInDetector, BargeInStep, WordsRequest
 from voiceagent.turn.endpointing import Endpointer
 from voiceagent.turn.options import Phase
 from voiceagent.vad.base import WINDOW
+from voiceagent.vad.segmenter import SegmentedWindow
 
 log = logging.getLogger(__name__)
 
-
-# Who has the floor while the agent talks: a voice makes the reply pause at once; whether it takes the floor is decided
-# a little later by `turn.interrupt`, which is fed here.
-
 FIRST_WORDS_SECONDS = 1.0
-"""So long a reply counts as having just begun."""
+"""So long a response counts as having just begun."""
 LAST_WORDS_SECONDS = 1.0
 """So long before its end whoever speaks answers it."""
+PARTIAL_SECONDS = 0.4
+"""Between two partial transcripts: as often as captions need."""
 
 ACTIONS: Mapping[BargeInAction, Literal["pause", "confirm", "resume"]] = {
     BargeInAction.PAUSE: "pause",
@@ -50,329 +65,326 @@ ACTIONS: Mapping[BargeInAction, Literal["pause", "confirm", "resume"]] = {
 }
 
 
-class BargeIn:
-    def __init__(self, talk: SessionContext, agent: ResponseManager, give: Callable[[UserTurn], None]) -> None:
-        """`give` is called when the user has taken the floor."""
-        self._talk = talk
-        self._agent = agent
-        self._give = give
-        self._interrupter = BargeInDetector(talk.shared.settings.interrupt)
-
-    def hear(self, probability: float, window: Pcm, utterance: UserTurn | None) -> None:
-        """Take every window of the microphone; `utterance` is the one it belongs to."""
-        phase = self._phase(utterance)
-        played = None if phase is Phase.SILENT else self._agent.playing(WINDOW)
-        self._do(self._interrupter.hear(probability, window, phase, played), utterance)
-        reply = self._agent.current
-        if reply is not None and reply.paused and self._interrupter.deciding:
-            reply.pause()  # a pause ends of itself when no audio comes that could end it
-
-    def release(self) -> None:
-        """The user took the floor by other means."""
-        self._interrupter.release()
-
-    @property
-    def faint(self) -> bool:
-        """Whether what is heard now is surely not the user, by its level."""
-        return self._interrupter.faint
-
-    @property
-    def dismissed(self) -> bool:
-        """Whether what is heard now was made by the agent, which has just fallen silent, or by nobody."""
-        return self._interrupter.dismissed
-
-    @property
-    def narrowband(self) -> bool:
-        """Whether the microphone is a telephone's, which has no low tones to know a near voice by."""
-        return self._interrupter.narrowband
-
-    @narrowband.setter
-    def narrowband(self, narrowband: bool) -> None:
-        self._interrupter.narrowband = narrowband
-
-    def _phase(self, utterance: UserTurn | None) -> Phase:
-        turn, reply = self._talk.options.turn, self._agent.current
-        if not self._agent.busy or turn is None or (utterance is not None and utterance.confirmed):
-            return Phase.SILENT
-        if not turn.interrupt_response or self._agent.protected:
-            return Phase.PROTECTED
-        if reply is None or not reply.audible:  # while tools run, too
-            return Phase.THINKING
-        if reply.left is not None and reply.left < LAST_WORDS_SECONDS:
-            return Phase.LAST_WORDS
-        return Phase.FIRST_WORDS if reply.heard_seconds < FIRST_WORDS_SECONDS else Phase.SPEAKING
-
-    def _do(self, step: BargeInStep, utterance: UserTurn | None) -> None:
-        reply = self._agent.current
-        match step.action:
-            case BargeInAction.PAUSE if reply is not None:
-                reply.pause()
-            case BargeInAction.RESUME if reply is not None:
-                reply.resume()
-            case BargeInAction.CONFIRM if utterance is not None and not utterance.confirmed:
-                self._give(utterance)
-        if step.action is not BargeInAction.NOTHING and step.reason is not None:
-            self._talk.emit(Interruption(ACTIONS[step.action], step.reason.value))
-        if step.ask is not WordsRequest.NOTHING and utterance is not None:
-            self._talk.tasks.create_task(self._ask(utterance, step.ask is WordsRequest.FINAL), name="barge-in words")
-
-    async def _ask(self, utterance: UserTurn, final: bool) -> None:
-        """Get the words the decision waits for. Without them it is made by the voice alone."""
-        text = ""
-        try:
-            text = (await utterance.transcript()).text if final else await utterance.partial()
-        except EngineError:
-            pass
-        finally:
-            utterance.goes_on()  # that recognition was for this question only
-        if not utterance.confirmed:
-            self._do(self._interrupter.words(text, final=final, spoken=self._agent.lately_said), utterance)
-
-
 @dataclass(frozen=True, slots=True)
 class PreparedResponse:
-    """A reply made ahead, to a turn of just these words, when so many results of tools were known."""
+    """A response made ahead, to a turn of just these words, when so many results of tools were known."""
 
     text: str
-    reply: Response
+    response: Response
     results: int
 
 
 class TurnManager:
-    """Told by the listener what it hears; see `turn_events.py`."""
-
-    def __init__(self, talk: SessionContext, agent: ResponseManager, pauses: Endpointer) -> None:
-        self._talk = talk
-        self._pauses = pauses
-        self._agent = agent
+    def __init__(
+        self,
+        context: SessionContext,
+        dialogue: Dialogue,
+        responses: ResponseManager,
+        endpointer: Endpointer,
+        settings: SessionSettings,
+    ) -> None:
+        self._context = context
+        self._dialogue = dialogue
+        self._responses = responses
+        self._endpointer = endpointer
+        self._barge_in = BargeInDetector(settings.barge_in)
+        self._max_speculations = settings.turn.speculations
         self._preparing: asyncio.Task[None] | None = None
         self._prepared: PreparedResponse | None = None
         self._speculations = 0
-        self._pausing = False
         self._interruptions = 0
-        self._floor = BargeIn(talk, agent, self._take_floor)
-        self._unknown: list[asyncio.Future[EngineError | None]] = []
+        self._turn_open = asyncio.Event()
+        self._awaiting_words: list[asyncio.Future[EngineError | None]] = []
         """Turns that are over and whose words are still to come: then None, or why there are none."""
 
-    # -- the floor --------------------------------------------------------------------------------------------------
+    def handle(self, event: TurnEvent) -> None:
+        """Take what audio input has heard."""
+        match event:
+            case WindowHeard(window):
+                self._on_window(window)
+            case TurnVoice(turn, resumed):
+                self._on_voice(turn, resumed)
+            case TurnBegun(turn):
+                self._on_begun(turn)
+            case TurnPaused(turn):
+                self._on_paused(turn)
+            case TurnCommitted(turn, speech_end):
+                self._on_committed(turn, speech_end)
+            case TurnDropped(turn):
+                self._close_turn()
+                self.discard()
+                turn.close()
+                self._resume()
+            case BufferCleared():
+                self._context.emit(AudioCleared())
+            case MicrophoneChanged(rate):
+                self._barge_in.narrowband = rate < EAR_RATE
 
-    def voice_began(self, utterance: UserTurn) -> None:
-        self._talk.touch()
-        self._talk.voice = utterance
-        self._speculations = 0
-        self._pausing = False
-        if self._talk.options.turn is None:
-            utterance.confirmed = True
-        elif self._floor_is_free:
-            self._take_floor(utterance)
-
-    def microphone(self, rate: int) -> None:
-        self._floor.narrowband = rate < EAR_RATE
-
-    def window(self, probability: float, window: Pcm) -> None:
-        """Every window of the microphone. While the agent talks, a voice has the floor only when that is decided."""
-        self._floor.hear(probability, window, self._talk.voice)
-
-    def voice_goes_on(self, utterance: UserTurn) -> None:
-        self._talk.touch()
-        if self._pausing:
-            self._pausing = False
-            utterance.goes_on()
-            self.discard()
-        if not utterance.confirmed and self._floor_is_free:  # that has changed meanwhile
-            self._take_floor(utterance)
-
-    def voice_paused(self, utterance: UserTurn) -> None:
-        self._pausing = True
-        utterance.paused_at = now()
-        if utterance.confirmed:
-            utterance.anticipate()
-            self._speculate(utterance)
-
-    def words_so_far(self, utterance: UserTurn, text: str) -> None:
-        if utterance.confirmed:
-            self._talk.emit(TranscriptPartial(utterance.item_id, text))
-
-    def cleared(self) -> None:
-        self._talk.emit(AudioCleared())
-
-    def dropped(self, utterance: UserTurn) -> None:
-        """The client does not want what it said to count."""
-        self._talk.voice = None
-        self.discard()
-        utterance.close()
-        self._resume()
-
-    def _take_floor(self, utterance: UserTurn) -> None:
-        """The user has the floor."""
-        utterance.confirmed = utterance.announced = True
-        if self.understanding or (self._agent.current is not None and not self._agent.current.audible):
-            self._pauses.came_back()
-        self._talk.emit(SpeechStarted(utterance.item_id, milliseconds(utterance.start)))
-        if self._may_interrupt:
-            utterance.silenced = self._agent.busy
-            self._agent.stop("turn_detected")
-        if self._pausing:
-            self.voice_paused(utterance)
+    async def caption(self) -> None:
+        """Show the client the words so far while the user speaks, until cancelled."""
+        while True:
+            await self._turn_open.wait()
+            await asyncio.sleep(PARTIAL_SECONDS)
+            turn = self._context.user_turn
+            if turn is None or not turn.confirmed:  # its words are asked for when the decision on it needs them
+                continue
+            before = turn.text
+            text = await turn.partial()
+            if text != before and turn is self._context.user_turn:
+                self._context.emit(TranscriptPartial(turn.item_id, text))
 
     def interrupt(self) -> None:
-        """The user took the floor without a voice: whatever is said, prepared or still to be answered is over."""
+        """The user interrupts without a voice: whatever is said, prepared or still to be answered is over."""
         self._interruptions += 1
         self.discard()
-        self._floor.release()
-        self._agent.stop("turn_detected")
+        self._barge_in.release()
+        self._responses.stop("turn_detected")
+
+    def close(self) -> None:
+        """The session is over."""
+        if (turn := self._context.user_turn) is not None:
+            self._close_turn()
+            self.discard()
+            turn.close()
+
+    # -- a turn while it is heard -----------------------------------------------------------------------------------
+
+    def _on_begun(self, turn: UserTurn) -> None:
+        self._context.touch()
+        self._context.user_turn = turn
+        self._turn_open.set()
+        self._speculations = 0
+        if self._context.options.turn is None:
+            turn.confirm(announced=False)
+        elif self._voice_counts_at_once:
+            self._confirm(turn)
+
+    def _on_voice(self, turn: UserTurn, resumed: bool) -> None:
+        self._context.touch()
+        if resumed:
+            turn.go_on()
+            self.discard()
+        if not turn.confirmed and self._voice_counts_at_once:  # that has changed meanwhile
+            self._confirm(turn)
+
+    def _on_paused(self, turn: UserTurn) -> None:
+        if turn.confirmed:
+            turn.pause()
+            self._speculate(turn)
+
+    def _confirm(self, turn: UserTurn) -> None:
+        """It is the user's turn: the agent is silent from now on, where it may be interrupted."""
+        interrupts = self._may_interrupt
+        turn.confirm(announced=True, interrupted_agent=interrupts and self._responses.busy)
+        current = self._responses.current
+        if self.understanding or (current is not None and not current.audible):
+            self._endpointer.came_back()
+        self._context.emit(SpeechStarted(turn.item_id, milliseconds(turn.start)))
+        if interrupts:
+            self._responses.stop("turn_detected")
+        if self._endpointer.pausing:
+            self._on_paused(turn)
+
+    def _close_turn(self) -> None:
+        self._context.user_turn = None
+        self._turn_open.clear()
 
     @property
-    def _floor_is_free(self) -> bool:
-        """Whether a voice has the floor at once. While an answer is still to come, somebody in the background has it
-        not."""
-        if self._agent.busy and self._may_interrupt:
+    def _voice_counts_at_once(self) -> bool:
+        """Whether a voice is the user's turn without further ado. While an answer is still to come, that of somebody in
+        the background is not."""
+        if self._responses.busy and self._may_interrupt:
             return False
-        return not (self._floor.dismissed or (self.understanding and self._floor.faint))
+        return not (self._barge_in.dismissed or (self.understanding and self._barge_in.faint))
 
     @property
     def _may_interrupt(self) -> bool:
-        """Whether a voice can take the floor from what the agent does now."""
-        turn = self._talk.options.turn
-        return turn is not None and turn.interrupt_response and not self._agent.protected
+        """Whether a voice can interrupt what the agent does now."""
+        turn = self._context.options.turn
+        return turn is not None and turn.interrupt_response and not self._responses.protected
 
     @property
     def _answers(self) -> bool:
         """Whether the agent answers turns by itself."""
-        options = self._talk.options
+        options = self._context.options
         return options.turn is not None and options.turn.create_response and not options.listen_only
 
     def _resume(self) -> None:
         """It was nothing: what paused for it goes on."""
-        if self._agent.current is not None:
-            self._agent.current.resume()
+        if self._responses.current is not None:
+            self._responses.current.resume()
 
-    # -- a reply made ahead -----------------------------------------------------------------------------------------
+    # -- barge-in: a voice while the agent talks --------------------------------------------------------------------
 
-    def _speculate(self, utterance: UserTurn) -> None:
-        """The user may have finished: prepare the answer, without any effect until that is sure."""
-        most = self._talk.shared.settings.turn.speculations
-        idle = self._agent.answering is None and not self._agent.calls.running
-        if self._answers and idle and self._speculations < most:
-            self._speculations += 1
-            self._preparing = self._talk.tasks.create_task(self._prepare(utterance), name="speculation")
+    def _on_window(self, window: SegmentedWindow) -> None:
+        turn = self._context.user_turn
+        phase = self._phase(turn)
+        played = None if phase is Phase.SILENT else self._responses.playing(WINDOW)
+        self._apply(self._barge_in.hear(window, phase, played), turn)
+        response = self._responses.current
+        if response is not None and response.paused and self._barge_in.deciding:
+            response.pause()  # a pause ends of itself when no audio comes that could end it
 
-    async def _prepare(self, utterance: UserTurn) -> None:
+    def _phase(self, turn: UserTurn | None) -> Phase:
+        options, response = self._context.options.turn, self._responses.current
+        if not self._responses.busy or options is None or (turn is not None and turn.confirmed):
+            return Phase.SILENT
+        if not options.interrupt_response or self._responses.protected:
+            return Phase.PROTECTED
+        if response is None or not response.audible:  # while tools run, too
+            return Phase.THINKING
+        if response.left is not None and response.left < LAST_WORDS_SECONDS:
+            return Phase.LAST_WORDS
+        return Phase.FIRST_WORDS if response.heard_seconds < FIRST_WORDS_SECONDS else Phase.SPEAKING
+
+    def _apply(self, step: BargeInStep, turn: UserTurn | None) -> None:
+        response = self._responses.current
+        match step.action:
+            case BargeInAction.PAUSE if response is not None:
+                response.pause()
+            case BargeInAction.RESUME if response is not None:
+                response.resume()
+            case BargeInAction.CONFIRM if turn is not None and not turn.confirmed:
+                self._confirm(turn)
+        if step.action is not BargeInAction.NOTHING and step.reason is not None:
+            self._context.emit(Interruption(ACTIONS[step.action], step.reason.value))
+        if step.ask is not WordsRequest.NOTHING and turn is not None:
+            asking = self._ask_words(turn, final=step.ask is WordsRequest.FINAL)
+            self._context.tasks.create_task(asking, name="barge-in words")
+
+    async def _ask_words(self, turn: UserTurn, *, final: bool) -> None:
+        """Get the words that the decision waits for. Without them it is made by the voice alone."""
+        text = ""
         try:
-            text = (await utterance.transcript()).text.strip()
+            text = (await turn.transcript()).text if final else await turn.partial()
         except EngineError:
-            return  # the turn itself will tell
+            pass
+        finally:
+            turn.drop_recognition()  # it was for this question only
+        if not turn.confirmed:
+            self._apply(self._barge_in.words(text, final=final, spoken=self._responses.recent_text), turn)
+
+    # -- a response made ahead --------------------------------------------------------------------------------------
+
+    def _speculate(self, turn: UserTurn) -> None:
+        """The user may have finished: prepare the answer, without any effect until that is sure."""
+        idle = self._responses.active is None and not self._responses.calls.running
+        if self._answers and idle and self._speculations < self._max_speculations:
+            self._speculations += 1
+            self._preparing = self._context.tasks.create_task(self._prepare(turn), name="speculation")
+
+    async def _prepare(self, turn: UserTurn) -> None:
+        try:
+            text = (await turn.transcript()).text.strip()
+        except EngineError:
+            return  # reported by the turn itself
         if text:
-            reply = self._agent.prepare(
-                CreateResponse(), user_item_id=utterance.item_id, user_text=text, speculative=True
+            response = self._responses.prepare(
+                CreateResponse(), user_item_id=turn.item_id, user_text=text, speculative=True
             )
-            self._prepared = PreparedResponse(text, reply, self._agent.calls.results)
+            self._prepared = PreparedResponse(text, response, self._responses.calls.results)
 
     def discard(self) -> None:
-        """The user goes on, or the talk is not what it was when the answer was begun: there never was one."""
+        """The user goes on, or the conversation is not what it was when the answer was begun: there never was one."""
         if self._preparing is not None:
             self._preparing.cancel()
             self._preparing = None
         if self._prepared is not None:
             prepared, self._prepared = self._prepared, None
-            prepared.reply.cancel("turn_detected")
-            self._talk.emit(Speculated(used=False, tokens=prepared.reply.tokens))
+            prepared.response.cancel("turn_detected")
+            self._context.emit(Speculated(used=False, tokens=prepared.response.tokens))
 
     def _take_prepared(self, text: str) -> Response | None:
-        """The reply that was made ahead, if it answers these words and knows all results."""
-        prepared, results = self._prepared, self._agent.calls.results
+        """The response that was made ahead, if it answers these words and knows all results."""
+        prepared, results = self._prepared, self._responses.calls.results
         if prepared is None or (prepared.text, prepared.results) != (text, results):
             self.discard()
             return None
         self._prepared = None
-        self._talk.emit(Speculated(used=True, tokens=0))
-        return prepared.reply
+        self._context.emit(Speculated(used=True, tokens=0))
+        return prepared.response
 
     # -- the end of a turn ------------------------------------------------------------------------------------------
 
-    def turn_ended(self, utterance: UserTurn, end: int) -> None:
-        self._talk.voice = None
-        if not utterance.confirmed:  # a noise: whatever paused for it goes on
-            utterance.close()
+    def _on_committed(self, turn: UserTurn, speech_end: int) -> None:
+        self._close_turn()
+        if not turn.confirmed:  # a noise: whatever paused for it goes on
+            turn.close()
             self._resume()
             return
-        talk = self._talk
-        talk.turns += 1
-        if utterance.announced:
-            talk.emit(SpeechStopped(utterance.item_id, milliseconds(end)))
-        talk.emit(AudioCommitted(utterance.item_id, talk.conversation.last_id))
-        talk.emit(turn_ended(utterance))
-        talk.add(Item(utterance.item_id, "user", (Part("audio", ""),)), note=False)
-        utterance.committed_at = now()
+        context = self._context
+        context.turns += 1
+        if turn.announced:
+            context.emit(SpeechStopped(turn.item_id, milliseconds(speech_end)))
+        context.emit(AudioCommitted(turn.item_id, self._dialogue.conversation.last_id))
+        context.emit(turn_ended(turn))
+        self._dialogue.add(Item(turn.item_id, "user", (Part("audio", ""),)), note=False)
         words: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
-        self._unknown.append(words)
-        answers = self._answers and not utterance.by_hand
-        understanding = self._understand(utterance, answers, self._interruptions, words)
-        talk.tasks.create_task(understanding, name="understand")
+        self._awaiting_words.append(words)
+        answers = self._answers and turn.end != "client"
+        understanding = self._understand(turn, answers, self._interruptions, words)
+        context.tasks.create_task(understanding, name="understand")
 
     @property
     def understanding(self) -> bool:
         """Whether the words of a turn that is over are still to come."""
-        return bool(self._unknown)
+        return bool(self._awaiting_words)
 
     async def understood(self) -> None:
         """Wait for the words of all turns that are over. Raises EngineError when the last of them has none."""
         failure: EngineError | None = None
-        while self._unknown:
-            latest = self._unknown[-1]
+        while self._awaiting_words:
+            latest = self._awaiting_words[-1]
             await asyncio.wait([latest])
             failure = latest.result()
         if failure is not None:
             raise failure
 
     async def _understand(
-        self, utterance: UserTurn, answers: bool, interruptions: int, words: asyncio.Future[EngineError | None]
+        self, turn: UserTurn, answers: bool, interruptions: int, words: asyncio.Future[EngineError | None]
     ) -> None:
         """Get the words of a finished turn, and answer if there were no more interruptions than these."""
-        talk, text, failure = self._talk, "", None
+        context, text, failure = self._context, "", None
         try:
-            text = (await utterance.transcript()).text.strip()
+            text = (await turn.transcript()).text.strip()
         except EngineError as error:
             failure = error
-            log.warning("session %s: recognition failed: %s", talk.id, error.code)
-            talk.emit(TranscriptFailed(utterance.item_id, f"asr_{error.code}", error.message))
+            log.warning("session %s: asr: %s", context.id, error.code)
+            context.emit(TranscriptFailed(turn.item_id, f"asr_{error.code}", error.message))
         else:
-            talk.set_text(utterance.item_id, text)
-            talk.emit(TranscriptDone(utterance.item_id, text, utterance.seconds))
+            self._dialogue.set_text(turn.item_id, text)
+            context.emit(TranscriptDone(turn.item_id, text, turn.seconds))
         finally:
-            utterance.close()
-        self._unknown.remove(words)
+            turn.close()
+        self._awaiting_words.remove(words)
         words.set_result(failure)
         # A voice without words that cut the agent off must not leave it silent: it answers again.
-        if not answers or not (text or failure or utterance.silenced) or self._interruptions != interruptions:
+        wants_answer = text or failure or turn.interrupted_agent
+        if not answers or not wants_answer or self._interruptions != interruptions:
             self.discard()
             return
         prepared = self._take_prepared(text)
-        await self._agent.silent()  # a reply that may not be interrupted ends first
-        await self._agent.calls.settled()
-        await self._agent.silent()
-        if talk.user_speaks or self._interruptions != interruptions:
+        await self._responses.until_sent()  # a response that may not be interrupted ends first
+        await self._responses.calls.settled()
+        await self._responses.until_sent()
+        if context.user_speaks or self._interruptions != interruptions:
             # The user has gone on: the next turn's answer will be to both.
             if prepared is not None:
                 prepared.cancel("turn_detected")
             return
-        self._answer(utterance, prepared, failure)
-
-    def _answer(self, utterance: UserTurn, prepared: Response | None, failure: EngineError | None) -> None:
-        reply = prepared or self._agent.prepare(CreateResponse(), user_item_id=utterance.item_id, failure=failure)
-        timeline = reply.timeline
-        timeline.onset, timeline.speech_end = utterance.began_at, utterance.speech_ended_at or None
-        timeline.paused, timeline.committed = utterance.paused_at, utterance.committed_at
-        timeline.transcribed = utterance.transcribed_at
-        self._agent.release(reply)
+        response = prepared or self._responses.prepare(CreateResponse(), user_item_id=turn.item_id, failure=failure)
+        turn.stamp(response.timeline)
+        self._responses.release(response)
 
 
-def turn_ended(utterance: UserTurn) -> TurnEnded:
-    if utterance.by_hand:
-        return TurnEnded(utterance.item_id, "client")
-    if (verdict := utterance.verdict) is None:
-        return TurnEnded(utterance.item_id, "longest")
-    return TurnEnded(utterance.item_id, "silence", verdict.silence_ms, verdict.wait_ms, verdict.evidence)
+def turn_ended(turn: UserTurn) -> TurnEnded:
+    match turn.end:
+        case "client":
+            return TurnEnded(turn.item_id, "client")
+        case "longest" | None:
+            return TurnEnded(turn.item_id, "longest")
+        case decision:
+            return TurnEnded(turn.item_id, "silence", decision.silence_ms, decision.wait_ms, decision.evidence)
 
 
 def milliseconds(position: int) -> int:

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voiceagent.audio.pcm import Pcm
+from voiceagent.plugins import PluginKind
 
 
 @dataclass(frozen=True, slots=True)
 class TtsRequest:
-    """One clause to speak. `voice` and `language` None mean the engine's own; `speed` 1.0 is the natural pace."""
+    """One clause to speak. `voice` and `language` None mean the engine's own; `speed` 1.0 is the natural pace. `before`
+    is what was said just before it, which helps to read it right."""
 
     text: str
     voice: str | None = None
     language: str | None = None
     speed: float = 1.0
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class TtsAudio:
     words: tuple[WordTiming, ...] = ()
 
 
+ABOUT_THE_TEXT = frozenset(["bad_request", "no_sound"])
+"""Codes of failures after which another text may well be spoken: what the voice cannot say is in this one."""
+
+
 class TtsEngine(Protocol):
     @property
     def sample_rate(self) -> int:
@@ -50,3 +57,7 @@ class TtsEngine(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+TTS_ENGINES = PluginKind("tts", TtsEngine)
+"""The TTS engines that a configuration may name."""

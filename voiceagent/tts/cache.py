@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from voiceagent.tts.base import TtsAudio, TtsEngine, TtsRequest
+from voiceagent.tts.wrapper import TtsWrapper
 
 MEGABYTES = 64.0
 """Of audio, at 24 kHz 23 minutes: about four hundred sentences."""
@@ -42,29 +43,22 @@ class _Shelf:
         return pieces
 
 
-class CachedTts:
+class CachedTts(TtsWrapper):
     """A voice that remembers what it said, to the last sample, in memory. Only utterances that came to their end are
     kept. The pieces come as the engine gave them, with the timings of their words."""
 
     def __init__(self, engine: TtsEngine, megabytes: float = MEGABYTES) -> None:
         most = int(megabytes * 1_000_000)
-        self._engine = engine
+        super().__init__(engine)
         self._longest = int(most * LONGEST_SHARE)
         self._once, self._often = _Shelf(int(most * FRESH)), _Shelf(most - int(most * FRESH))
         self.hits = self.misses = 0
         """Utterances since the start."""
 
     @property
-    def sample_rate(self) -> int:
-        return self._engine.sample_rate
-
-    @property
     def size(self) -> int:
         """Bytes held."""
         return self._once.size + self._often.size
-
-    async def open(self) -> None:
-        await self._engine.open()
 
     async def speak(self, request: TtsRequest) -> AsyncGenerator[TtsAudio, None]:
         key = (request.text, request.voice, request.language, request.speed, self.sample_rate)
@@ -78,7 +72,7 @@ class CachedTts:
         self.misses += 1
         said: list[TtsAudio] = []
         size = 0
-        async with aclosing(self._engine.speak(request)) as pieces:
+        async with aclosing(self.engine.speak(request)) as pieces:
             async for piece in pieces:
                 size += _bytes((piece,))
                 if size <= self._longest:
@@ -94,7 +88,7 @@ class CachedTts:
         for shelf in (self._once, self._often):
             shelf.kept.clear()
             shelf.size = 0
-        await self._engine.close()
+        await self.engine.close()
 
 
 def _bytes(pieces: tuple[TtsAudio, ...]) -> int:

@@ -6,9 +6,11 @@ since the listener is busy for that long, up to a length that lets the voice spe
 The splitter looks at one character after another and never at how they were delivered, so the cuts do not depend on it.
 """
 
+import re
 from dataclasses import dataclass
 
 from voiceagent.tts.abbreviations import Verdict, verdict
+from voiceagent.tts.enclosures import Enclosures
 from voiceagent.tts.scripts import ASCII_ENDS, CLOSERS, JOINER, Break, break_of, extends, is_wide, weight
 from voiceagent.tts.speakable import speakable
 
@@ -17,6 +19,9 @@ _SURE_ENDS = frozenset("。，、；")
 """Wide marks that are not repeated: the cut need not wait for the next character, unless a quote is open."""
 
 _LONGEST_ABBREVIATION = 12
+_LONGEST_ENTITY = 10
+_ENTITY = re.compile(r"&(?:#x?)?[0-9A-Za-z]+$")
+"""&amp; before its semicolon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +74,7 @@ class ClauseSplitter:
         self._last_pause = 0  # where the clause could be cut should it grow too long; 0 is nowhere
         self._last_space = 0
         self._line_start = 0
-        self._ticks = 0  # backticks at the head of this line; -1 once it has anything else
-        self._in_fence = False
-        self._in_code = False
+        self._enclosures = Enclosures()
         self._brackets = 0
         self._quotes = 0
         self._awaited: Verdict | None = None
@@ -89,15 +92,16 @@ class ClauseSplitter:
 
     def _take_space(self, char: str, out: list[Clause]) -> None:
         begins_space = bool(self._text) and not self._text[-1].isspace()
+        self._enclosures.push(char)
         found = self._break_at_end(char) if begins_space else Break.NONE
-        ends_word = begins_space and self._text[-1] != "."
+        ends_word = begins_space and self._text[-1] != "." and not self._text[-1].isdecimal()
+        after_figure = bool(self._text) and self._text[-1].isdecimal()
         self._append(char, out)
-        self._last_space = len(self._text)
+        if not after_figure:  # a number in groups, or with its unit, stays together
+            self._last_space = len(self._text)
         if char == "\n":
             found = Break.SENTENCE
             self._awaited = None
-            self._ticks = 0
-            self._in_code = False
             self._brackets = self._quotes = 0
             self._line_start = len(self._text)
         if found is not Break.NONE:
@@ -111,9 +115,9 @@ class ClauseSplitter:
         while self._weight + size > self._limit:
             self._cut(self._best_cut(char), out)
         self._text.append(char)
-        self._fenced.append(self._in_fence)
+        self._fenced.append(self._enclosures.in_fence)
         self._weight += size
-        if not self._in_fence:
+        if not self._enclosures.in_fence:
             self._said += size
             self._count_word(char)
 
@@ -130,10 +134,8 @@ class ClauseSplitter:
 
     def _note_markup(self, char: str, out: list[Clause]) -> None:
         """Keep track of what no clause should end inside of: code, the text of a link; and of open quotes."""
-        if self._ticks >= 0:
-            self._note_line_head(char, out)
-        elif char == "`" and not self._in_fence:
-            self._in_code = not self._in_code
+        if self._enclosures.push(char) and self._line_start > 0 and self._words:
+            self._cut(self._line_start, out)
         if char == "[":
             self._brackets += 1
         elif char == "]":
@@ -144,19 +146,6 @@ class ClauseSplitter:
             self._quotes += 1
         elif char in CLOSERS:
             self._quotes = max(0, self._quotes - 1)
-
-    def _note_line_head(self, char: str, out: list[Clause]) -> None:
-        """Three backticks at the head of a line open or close fenced code; what stands before it is said without it."""
-        if char != "`":
-            self._in_code = self._ticks == 1 and not self._in_fence
-            self._ticks = -1
-            return
-        self._ticks += 1
-        if self._ticks == 3:
-            self._ticks = -1
-            if not self._in_fence and self._line_start > 0 and self._words:
-                self._cut(self._line_start, out)
-            self._in_fence = not self._in_fence
 
     def _break_before(self, char: str) -> bool:
         """Whether the clause ends before this character, now that it is known."""
@@ -183,9 +172,11 @@ class ClauseSplitter:
         before = self._text[end - 1] if end else ""
         if mark not in ASCII_ENDS:
             within_number = following.isdigit() and before.isdigit()
-            dash = mark == "–" and before.isspace() and following.isspace()
+            dash = mark == "–" and before.isspace() and following.isspace() and not self._text[end - 2].isdecimal()
             return Break.PAUSE if dash else Break.NONE if within_number else break_of(mark)
         if not following.isspace() and not _wide_around(before, following):
+            return Break.NONE
+        if mark == ";" and _ENTITY.search("".join(self._text[max(0, end - _LONGEST_ENTITY) : end])):
             return Break.NONE
         if mark != "." or before == "." or not following.isspace():
             return break_of(mark)
@@ -223,7 +214,7 @@ class ClauseSplitter:
     @property
     def _inside(self) -> bool:
         """Whether this is no place to end a clause."""
-        return self._in_fence or self._in_code or self._brackets > 0
+        return self._enclosures.inside or self._brackets > 0
 
     def _is_late(self) -> bool:
         """Whether speech has waited too long for a mark: then the first clauses end at a word."""

@@ -1,6 +1,7 @@
 """English speech made on this machine by hibari: 7.9 MB, 24 kHz, 10 to 25 ms a sentence on one core."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,8 @@ from voiceagent.tts.threads import start_pool
 from voiceagent.tts.trim import pause_after, trim
 from voiceagent.tts.voices import requested
 
+_LATIN = re.compile(r"[^\W_\u0370-\U0010ffff]")
+"""A letter or figure that it may know; of any other script it makes a short noise."""
 _WARM_UP = "Hello there, the 3rd of 4 zxqv words."  # a number and an unknown word load every part of the reading rules
 
 
@@ -42,9 +45,18 @@ class HibariTts:
         self._engine: Hibari | None = None
         self._threads: ThreadPoolExecutor | None = None
 
+    languages = frozenset(["en"])
+
     @property
     def sample_rate(self) -> int:
         return int(SAMPLE_RATE)
+
+    @property
+    def voices(self) -> frozenset[str]:
+        return frozenset([self._options.voice])
+
+    def has_voice(self, voice: str) -> bool:
+        return requested(voice) in (None, self._options.voice)
 
     async def open(self) -> None:
         model = _model_of(self._options.voice)
@@ -64,9 +76,20 @@ class HibariTts:
             raise EngineError("tts", "bad_request", f"this server speaks with the voice {self._options.voice!r} only")
         speed = min(2.0, max(0.5, request.speed * self._options.speed))
         loop = asyncio.get_running_loop()
-        for sentence in engine.split_sentences(request.text):
-            if has_speech(sentence):
-                yield TtsAudio(await loop.run_in_executor(threads, _say, engine, sentence, speed))
+        said = False
+        unspoken: EngineError | None = None
+        for sentence in filter(has_speech, engine.split_sentences(request.text)):
+            try:
+                pcm = await loop.run_in_executor(threads, _say, engine, sentence, speed)
+            except EngineError as error:
+                if error.code != "bad_request":
+                    raise
+                unspoken = unspoken or error
+            else:
+                yield TtsAudio(pcm)
+                said = True
+        if unspoken is not None and not said:
+            raise unspoken
 
     async def close(self) -> None:
         self._engine = None
@@ -93,11 +116,17 @@ def _model_of(voice: str) -> Path:
 
 
 def _say(engine: Hibari, sentence: str, speed: float) -> Pcm:
+    if not _LATIN.search(sentence):
+        raise _foreign()
     try:
         samples = np.asarray(engine(sentence, speed=speed), dtype=np.float32)
     except Exception as error:
         raise EngineError("tts", "failed", f"hibari failed: {type(error).__name__}") from error
     pcm = trim(from_float(samples), SAMPLE_RATE, pause_after(sentence) / speed)
     if not len(pcm):
-        raise EngineError("tts", "bad_request", "hibari speaks English only and found nothing to say in the text")
+        raise _foreign()
     return pcm
+
+
+def _foreign() -> EngineError:
+    return EngineError("tts", "bad_request", "hibari speaks English only and found nothing to say in the text")

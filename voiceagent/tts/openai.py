@@ -15,6 +15,7 @@ from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.tts.pcm_stream import PcmStream
 from voiceagent.tts.scripts import has_speech
 from voiceagent.tts.trim import Trimmer, pause_after
+from voiceagent.tts.voices import FOREIGN
 
 OPENAI_URL = "https://api.openai.com/v1"
 _MOST_CONNECTIONS = 1_000
@@ -69,11 +70,25 @@ class OpenAITts:
     def sample_rate(self) -> int:
         return self._options.sample_rate
 
+    languages: tuple[str, ...] = ()
+
+    @property
+    def voices(self) -> frozenset[str]:
+        """OpenAI's own; those of other servers are not known."""
+        return FOREIGN if self._is_openai else frozenset()
+
+    def has_voice(self, voice: str) -> bool:
+        return not self.voices or voice in self.voices or voice.startswith("voice_")  # a voice of the customer's
+
+    @property
+    def _is_openai(self) -> bool:
+        return httpx.URL(self._options.base_url).host == httpx.URL(OPENAI_URL).host
+
     async def open(self) -> None:
         """Connects to nobody yet. Raises ConfigError when OpenAI itself is to be asked without a key."""
         options = self._options
         key = options.api_key.get_secret_value()
-        if not key and httpx.URL(options.base_url).host == httpx.URL(OPENAI_URL).host:
+        if not key and self._is_openai:
             raise ConfigError("[tts] api_key is missing: set it or OPENAI_API_KEY, or base_url to a server of your own")
         headers = {name: value.get_secret_value() for name, value in options.extra_headers.items()}
         self._client = httpx.AsyncClient(
@@ -101,7 +116,7 @@ class OpenAITts:
             finally:
                 await response.aclose()
         if not heard:
-            raise _failed("bad_response", "the speech server sent no sound")
+            raise _failed("no_sound", "the speech server sent no sound")
         yield TtsAudio(trimmer.finish())
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """Speech made on this machine by any voice of sherpa-onnx that reads by a lexicon: vits, matcha, kokoro, kitten."""
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models import onnx_metadata
 from voiceagent.models.store import ModelStore
 from voiceagent.tts.base import TtsAudio, TtsRequest
+from voiceagent.tts.languages import NAMES, is_language
 from voiceagent.tts.scripts import has_speech
 from voiceagent.tts.threads import start_pool
 from voiceagent.tts.trim import Trimmer, pause_after
@@ -54,6 +56,14 @@ class SherpaVoice:
         """The speakers' names in the order of their numbers, if the model tells them."""
         names = self.metadata.get("speaker_names", "")
         return [name.strip() for name in names.split(",")] if names else []
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """What it speaks, by ISO 639; empty where the model does not tell, or in words that are not known."""
+        told = [name.strip().lower() for name in re.split(r"[,;+/ ]+", self.metadata.get("language", "")) if name]
+        by_name = {name.lower(): code for code, name in NAMES.items()} | {"mandarin": "zh", "cmn": "zh"}
+        codes = {by_name.get(name) or (name.split("-")[0] if is_language(name) else "") for name in told}
+        return frozenset() if "" in codes else frozenset(codes)
 
 
 def detect(folder: Path) -> SherpaVoice:
@@ -160,6 +170,17 @@ class SherpaTts:
     @property
     def sample_rate(self) -> int:
         return int(self._engine.sample_rate) if self._engine is not None else 0
+
+    @property
+    def languages(self) -> frozenset[str]:
+        return self._voice.languages if self._voice is not None else frozenset()
+
+    @property
+    def voices(self) -> list[str]:
+        return self._voice.speakers if self._voice is not None else []
+
+    def has_voice(self, voice: str) -> bool:
+        return self._speaker(requested(voice) or self._options.voice) is not None
 
     async def open(self) -> None:
         self._threads = await start_pool(self._options.workers, "sherpa-tts")

@@ -3,10 +3,13 @@
 import html
 import re
 
+from voiceagent.tts.normalise.markup import put_back, set_aside, strip_tags
 from voiceagent.tts.scripts import Break, break_of, has_speech, is_wide
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\u200b\u2060]")
 _PICTURES = re.compile(
+    r"(?<!\S)(?:[:;=][-o^']?[)(DPp]|[xX]D|<3|\^_*\^)(?!\w)"
+    "|(?![→⇒↔⇔←➜](?!\ufe0f)(?<=[\\w)\\]][→⇒↔⇔←➜])|[→⇒↔⇔←➜](?!\ufe0f)(?<=[\\w)\\]]\\s[→⇒↔⇔←➜]))"
     "[\U0001f000-\U0001faff\U000e0000-\U000e007f\u2190-\u21ff\u2300-\u23ff\u2500-\u2bff\u20e3\ufe0e\ufe0f]"
     "|\u200d(?=[\U0001f000-\U0001faff\u2600-\u27bf])"
 )
@@ -14,19 +17,14 @@ _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)
 _URL = re.compile(
     r"(?<![\w.])<?(?:https?://(?:www\.)?|www\.)((?:[\w-]+\.)*[\w-]+)(?::\d+)?(?:[/?#][!-;=?-~]*)?>?", re.A | re.I
 )
-_TAG = re.compile(
-    r"</?(?:a|b|br|code|details|div|em|h[1-6]|hr|i|img|li|ol|p|pre|s|span|strong|sub|summary|sup|table|td|th|tr|u|ul)\b"
-    r"[^<>]*>",
-    re.I,
-)
 _RULE = re.compile(r"^[ \t|:=*_-]{2,}$", re.M)
-_LINE_HEAD = re.compile(r"^[ \t]*(?:>[ \t]?)*(?:#{1,6}[ \t]+|[-*+•●▪–][ \t]+(?:\[[ xX]\][ \t]+)?)?", re.M)
+_LINE_HEAD = re.compile(r"^[ \t]*(?:>[ \t]?)*(?:#{1,6}[ \t]+|[-*+•●▪–→➜][ \t]+(?:\[[ xX]\][ \t]+)?)?", re.M)
 _STARS = re.compile(r"\*+")
 _EMPHASIS = re.compile(r"(?<!\w)_+|_+(?!\w)|~~+|`+")
 _CELL = re.compile(r"[ \t]*\|[ \t]*")
 _PILED_PAUSES = re.compile(r"(?<=[,，])(?:\s*[,，])+|(?<=[.!?;:。！？；：])\s*,(?=\s|$)")
 _STRAY_SPACE = re.compile(r"\s+(?=[.,;:!?…]+(?:\s|$))")
-_DANGLING = re.compile(r"^[\s,.;:!?，。；：！？、…|)\]}）」』】》”’]+|[\s|(\[{（「『【《“‘]+$")
+_DANGLING = re.compile(r"^(?:(?!\.[A-Za-z0-9])[\s,.;:!?，。；：！？、…|)\]}）」』】》”’])+|[\s|(\[{（「『【《“‘]+$")
 
 
 def speakable(text: str) -> str:
@@ -35,10 +33,10 @@ def speakable(text: str) -> str:
     Returns '' when nothing speakable is left. Fenced code is the caller's to leave out: a piece of text does not
     know whether it began inside a fence.
     """
-    said = _UNPRINTABLE.sub("", text)
+    said, kept = set_aside(_UNPRINTABLE.sub("", text))
     said = _IMAGE_OR_LINK.sub(r"\1", said)
     said = _URL.sub(_host, said)
-    said = _TAG.sub(" ", said)
+    said = strip_tags(said)
     said = html.unescape(said)
     said = _RULE.sub("", said)
     said = _LINE_HEAD.sub("", said)
@@ -46,7 +44,7 @@ def speakable(text: str) -> str:
     said = _PICTURES.sub(" ", said)
     said = _CELL.sub(", ", said)
     said = _PILED_PAUSES.sub("", _STRAY_SPACE.sub("", _join_lines(said)))
-    said = _DANGLING.sub("", said)
+    said = put_back(_DANGLING.sub("", said), kept)
     return said if has_speech(said) else ""
 
 
@@ -57,11 +55,16 @@ def _host(found: re.Match[str]) -> str:
 
 
 def _star(found: re.Match[str]) -> str:
-    """Stars are emphasis, unless they multiply: between spaces, or between figures or names."""
+    """Stars are emphasis, unless they multiply: between spaces, or between figures or names. Two between figures, or
+    the only two between names, are a power."""
     before = found.string[: found.start()][-1:]
     after = found.string[found.end() :][:1]
     apart = (not before or before.isspace()) and (not after or after.isspace())
     between = before.isascii() and before.isalnum() and after.isascii() and after.isalnum()
+    if len(found.group()) == 2:
+        figures = before.isdecimal() and (after.isdecimal() or after in "-(") and bool(after)
+        power = figures or (between and found.string.count("**") == 1)
+        return found.group() if power or (apart and before and after and found.string.count("**") == 1) else ""
     return found.group() if len(found.group()) == 1 and (apart or between) else ""
 
 

@@ -1,4 +1,4 @@
-"""What the words of a voice over the agent's own say about who is to have the floor.
+"""Backchannels and commands: what the words of a voice over the agent's own ask for.
 
 A listener's "mhm", "right" or "对的" asks the speaker to go on; "stop" or "等一下" asks for silence; other words want
 an answer. Texts are compared by tokens: a word of a script with spaces, or one character of Chinese or Japanese. So one
@@ -42,7 +42,7 @@ COMMANDS = """
     待って ちょっと待って ストップ やめて 違う いや すみません 잠깐 잠깐만 잠깐만요 아니 아니요 그만
     стоп подожди подождите нет хватит извините रुको रुकिए नहीं
 """
-"""What takes the floor at once, however short, when a voice begins with it."""
+"""What interrupts at once, however short, when a voice begins with it."""
 
 UNSPACED = (("\u3040", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"))
 """Kana and Chinese characters: scripts without spaces."""
@@ -115,7 +115,7 @@ ECHO_SHARE = 0.7
 def repeats(text: str, spoken: str) -> bool:
     """Whether the words are what the agent has just said, in its order: its own voice come back through the room.
 
-    `spoken`: the text of the last seconds of the reply.
+    `spoken`: the text of the last seconds of the response.
     """
     said = tokens(text)
     if len(said) < ECHO_TOKENS:

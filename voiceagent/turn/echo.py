@@ -1,4 +1,4 @@
-"""Is it the agent's own voice that the microphone hears? Told by comparing it with what the agent is playing.
+"""Echo judge: whether the microphone hears the agent's own voice, by comparing it with what the agent is playing.
 
 The room, the devices and the network delay the echo by some unknown but steady time and colour it by some unknown but
 steady gain. Both are learned while the agent talks, from the ups and downs of the energy in a few bands: speech of

@@ -1,5 +1,10 @@
-"""Follows one speaker's pauses through a talk and says when a turn is over: what a session asks."""
+"""Endpointing: how long the user must be silent before their turn counts as finished.
 
+`Endpointer` follows one speaker's pauses through a session. What is known of a pause is a `Pause`; rules weigh it as
+evidence for or against the end, and an `EndpointingPolicy` turns the evidence into the silence to wait for.
+"""
+
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
@@ -10,8 +15,6 @@ import numpy as np
 from voiceagent.audio.pcm import EAR_RATE, Pcm
 from voiceagent.turn.options import Eagerness, TurnOptions
 from voiceagent.turn.words import SentenceEnding, ending
-
-# What is known of a silence while it lasts: what the rules of endpointing judge by.
 
 FRAME = EAR_RATE // 50
 """Samples of one measurement of level: 20 ms."""
@@ -50,14 +53,13 @@ def fade_db(voice: Pcm) -> float | None:
     return min(0.0, 10.0 * float(np.log10(np.mean(power[-LAST:]) / np.percentile(power, 90))))
 
 
-# How often this speaker pauses and goes on: learned while they talk.
-
 MEMORY = 0.9
 """What a finished turn leaves of all before it, so that the last ten or so count. Fits are as good from 0.8 to 1."""
 
 
 class SpeakerPauses:
-    """One speaker's in one talk. Both numbers fade with the turns, so they are weights rather than counts."""
+    """How often one speaker pauses and goes on, learned through a session. Both numbers fade with the turns, so they
+    are weights rather than counts."""
 
     def __init__(self) -> None:
         self._speech_ms = 0.0
@@ -69,7 +71,7 @@ class SpeakerPauses:
         return self._pauses
 
     def speech_ms(self, this_turn: float) -> float:
-        """Voice in the talk, with so much in the turn that goes on."""
+        """Voice in the session, with so much in the turn that goes on."""
         return self._speech_ms + this_turn
 
     def went_on(self) -> None:
@@ -83,19 +85,20 @@ class SpeakerPauses:
         self._pauses *= MEMORY
 
 
-# What speaks for and against the end of a turn: small rules that each look at one side of a pause.
-#
-# A rule gives evidence in log-odds: positive when the speaker has finished, negative when they will go on, 0 when it
-# cannot tell. The evidence of all rules is added up, as in a logistic regression, where most of the weights come from.
-#
-# Measured on the pauses of 160 ms and more of recorded turns (388 within, 469 at the end; English, half of the speakers
-# learners), area under the curve, speakers left out of the fit: words 0.61, words and fade 0.71, words, fade and habit
-# 0.80; Smart Turn alone 0.79, with all three 0.86. What did not help beyond these: pitch (0.60 alone, nothing beside
-# the fade), the level of the pause itself (it measures the room), the detector's probabilities, the longest pause so
-# far, and asking Smart Turn again later in the pause or about less audio.
+class EndpointingRule(Protocol):
+    """A small rule that looks at one side of a pause, and what speaks there for or against the end of the turn.
 
+    It gives evidence in log-odds: positive when the speaker has finished, negative when they will go on, 0 when it
+    cannot tell. The evidence of all rules is added up, as in a logistic regression, where most of the weights come
+    from.
 
-class Rule(Protocol):
+    Measured on the pauses of 160 ms and more of recorded turns (388 within, 469 at the end; English, half of the
+    speakers learners), area under the curve, speakers left out of the fit: words 0.61, words and fade 0.71, words, fade
+    and habit 0.80; Smart Turn alone 0.79, with all three 0.86. What did not help beyond these: pitch (0.60 alone,
+    nothing beside the fade), the level of the pause itself (it measures the room), the detector's probabilities, the
+    longest pause so far, and asking Smart Turn again later in the pause or about less audio.
+    """
+
     @property
     def name(self) -> str:
         """The name of this rule's share in the evidence that is shown."""
@@ -176,7 +179,7 @@ class HeardRule:
         return MODEL * assurance(pause)
 
 
-RULES: tuple[Rule, ...] = (WordsRule(), FadeRule(), HabitRule(), HeardRule())
+RULES: tuple[EndpointingRule, ...] = (WordsRule(), FadeRule(), HabitRule(), HeardRule())
 
 
 def faded(pause: Pause) -> float:
@@ -198,8 +201,6 @@ def assurance(pause: Pause) -> float:
     probability = min(max(pause.finished, MODEL_LIMIT), 1.0 - MODEL_LIMIT)
     return log(probability / (1.0 - probability)) - USUAL_MODEL
 
-
-# How long the user must be silent before their turn counts as finished: fixed, or by what speaks for its end.
 
 PATIENCE_MS: dict[Eagerness, int] = {"high": 350, "auto": 500, "medium": 500, "low": 900}
 """The silence that ends a turn when the client names none and nothing adapts it."""
@@ -270,7 +271,7 @@ PATIENCE: Mapping[Eagerness, Patience] = {
 class AdaptiveSilence:
     """Ends a turn the sooner, the more speaks for its end."""
 
-    def __init__(self, patience: Patience, rules: Sequence[Rule] = RULES) -> None:
+    def __init__(self, patience: Patience, rules: Sequence[EndpointingRule] = RULES) -> None:
         self._patience = patience
         self._rules = rules
 
@@ -289,19 +290,94 @@ def endpointing_policy(options: TurnOptions, configured_ms: int = 0) -> Endpoint
     return AdaptiveSilence(PATIENCE[options.eagerness])
 
 
-class Endpointer:
-    """One a talk. Pure: silences are counted in samples by its caller, and whatever takes time (words, a model) is
-    computed elsewhere and told when it is known, so that the same calls give the same decisions.
+PAUSE_MS = 160
+"""Silence that counts as a pause, after which recognition is finished ahead: longer than the gaps inside words."""
+UNDECIDED_MS = 800
+"""Silence after which a voice that was never confirmed is forgotten: longer than the decision on its last words."""
 
-    In each pause: `paused` once it has lasted 160 ms, `know` as often as more is known, `is_over` after each window of
-    silence; then either `went_on` or `ended`. A silence that ends earlier counts for nothing.
+
+@dataclass(frozen=True, slots=True)
+class EndpointDecision:
+    """Why a silence was taken for the end of a turn: it lasted `silence_ms` where `wait_ms` were asked for by the
+    `evidence`, log-odds by rule."""
+
+    silence_ms: int
+    wait_ms: int
+    evidence: Mapping[str, float]
+
+
+class SpokenTurn(Protocol):
+    """What an endpointer must know of a turn."""
+
+    text: str
+    """Its words so far."""
+
+    @property
+    def confirmed(self) -> bool: ...
+
+    @property
+    def speech_ms(self) -> float:
+        """How much of it was voice."""
+        ...
+
+    def latest(self, before: int) -> Pcm:
+        """Its audio at 16 kHz up to `before` samples ago, the last eight seconds at most."""
+        ...
+
+
+class TurnModel(Protocol):
+    """A model that hears whether a speaker has finished, such as Smart Turn."""
+
+    async def finished(self, audio: Pcm) -> float | None:
+        """Its probability, None when it has no answer. Never raises."""
+        ...
+
+
+class Endpointer:
+    """Follows one speaker's pauses through a session and says when a turn is over.
+
+    Silences are counted in samples by its caller, and whatever takes time (words, a model) is computed elsewhere and
+    passed to `know` when it is there, so that the same calls give the same decisions. For each window of silence:
+    `silence`, then `decide`; then either `went_on` or `ended`. A silence shorter than PAUSE_MS counts for nothing.
     """
 
-    def __init__(self, endpointer: EndpointingPolicy) -> None:
-        self.endpointer = endpointer
+    def __init__(
+        self, policy: EndpointingPolicy, model: TurnModel | None = None, tasks: asyncio.TaskGroup | None = None
+    ) -> None:
+        """`model` is asked in every pause, in a task of `tasks`."""
+        self.policy = policy
         """May be replaced between two calls, when the client changes its mind."""
+        self._model = model
+        self._tasks = tasks
+        self._asking: asyncio.Task[None] | None = None
         self._habits = SpeakerPauses()
         self._pause: Pause | None = None
+
+    # -- for a turn ---------------------------------------------------------------------------------------------------
+
+    def silence(self, turn: SpokenTurn, samples: int) -> bool:
+        """The turn has been silent for so many samples. True when that has just become a pause."""
+        if self.pausing or samples * 1000 // EAR_RATE < PAUSE_MS:
+            return False
+        self.paused(turn.latest(samples), turn.speech_ms, turn.text)
+        if self._model is not None and self._tasks is not None:
+            self._asking = self._tasks.create_task(self._ask(self._model, turn.latest(0)), name="turn model")
+        return True
+
+    def decide(self, turn: SpokenTurn, samples: int) -> EndpointDecision | None:
+        """Why a silence of so many samples ends the turn; None while it does not."""
+        self.know(text=turn.text)
+        silence_ms = samples * 1000 // EAR_RATE
+        if (not turn.confirmed and silence_ms < UNDECIDED_MS) or not self.is_over(silence_ms):
+            return None
+        return EndpointDecision(silence_ms, self.wait_ms, self.evidence)
+
+    # -- pauses -------------------------------------------------------------------------------------------------------
+
+    @property
+    def pausing(self) -> bool:
+        """Whether the turn is in a pause."""
+        return self._pause is not None
 
     def paused(self, voice: Pcm, speech_ms: float, text: str = "") -> None:
         """A pause begins to count. `voice`: the turn's audio at 16 kHz (its last 8 s do) up to where the voice ended;
@@ -314,7 +390,7 @@ class Endpointer:
         finished. Without a pause it came too late and is dropped."""
         if self._pause is None:
             return
-        if text is not None:
+        if text is not None and text != self._pause.text:
             self._pause = replace(self._pause, text=text)
         if finished is not None:
             self._pause = replace(self._pause, finished=finished)
@@ -322,22 +398,24 @@ class Endpointer:
     @property
     def wait_ms(self) -> int:
         """The silence in all that ends the turn, as far as can be said now."""
-        return self.endpointer.wait_ms(self._pause or Pause())
+        return self.policy.wait_ms(self._pause or Pause())
 
     @property
     def evidence(self) -> Mapping[str, float]:
         """What speaks for and against the end, by rule."""
-        return self.endpointer.evidence(self._pause or Pause())
+        return self.policy.evidence(self._pause or Pause())
 
     def is_over(self, silence_ms: float) -> bool:
         """Whether a silence that has lasted so long ends the turn."""
         return silence_ms >= self.wait_ms
 
-    def went_on(self) -> None:
-        """The voice is back and the turn goes on. Nothing that was asked for the pause may be told any more."""
-        if self._pause is not None:
-            self._habits.went_on()
-            self._pause = None
+    def went_on(self) -> bool:
+        """There is voice, and the turn goes on. True when a pause was before it."""
+        if self._pause is None:
+            return False
+        self._habits.went_on()
+        self._end_pause()
+        return True
 
     def came_back(self) -> None:
         """The turn had ended, but its speaker came back before anything was heard of the answer: it was no end."""
@@ -346,4 +424,18 @@ class Endpointer:
     def ended(self, speech_ms: float) -> None:
         """The turn is over, for whatever reason; `speech_ms` of it was voice."""
         self._habits.turn_ended(speech_ms)
+        self._end_pause()
+
+    def dropped(self) -> None:
+        """The turn does not count."""
+        self._end_pause()
+
+    def _end_pause(self) -> None:
         self._pause = None
+        if self._asking is not None:  # an answer that comes now would be taken for one on the next pause
+            self._asking.cancel()
+            self._asking = None
+
+    async def _ask(self, model: TurnModel, audio: Pcm) -> None:
+        """Let the model hear the turn: its answer makes the wait shorter or longer."""
+        self.know(finished=await model.finished(audio))

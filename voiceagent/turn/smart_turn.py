@@ -16,9 +16,6 @@ from voiceagent.models.store import ModelStore
 
 log = logging.getLogger(__name__)
 
-
-# Sound as Whisper's networks take it: the logarithm of the energy in 80 mel bands, 100 times a second.
-
 FRAME = 400
 """Samples under one window: 25 ms."""
 HOP = 160
@@ -26,7 +23,7 @@ HOP = 160
 BANDS = 80
 
 LogMel = npt.NDArray[np.float32]
-"""Shape (BANDS, frames)."""
+"""Sound as Whisper's networks take it, the logarithm of the energy in mel bands; shape (BANDS, frames)."""
 
 
 def log_mel(pcm: Pcm, seconds: int) -> LogMel:

@@ -1,4 +1,4 @@
-"""How a voice sounds, from its 32 ms windows: whether it is a person near the microphone or something else.
+"""Voice features: how a voice sounds, by its 32 ms windows. Is it a person near the microphone or something else?
 
 Four measures, each with a plain reason:
 
@@ -79,7 +79,7 @@ STILL = WindowSound(0.0, 1.0, 1.0, 1.0)
 
 def sound(probability: float, window: Pcm) -> WindowSound:
     """Measure WINDOW samples of 16 kHz audio. Where the detector's gate was closed (probability 0) nothing is measured,
-    since most windows of a talk are such."""
+    since most windows of a session are such."""
     if probability == 0.0:
         return WindowSound(0.0, 1.0, 1.0, 1.0)
     spectrum = np.fft.rfft(window * TAPER)
@@ -154,7 +154,7 @@ LEARN_RATE = 0.3
 
 
 class UserVoiceLevels:
-    """What this user's voice is like when they have the floor, a running mean over their voices, in dB."""
+    """What this user's voice is like when it is their turn, a running mean over their voices, in dB."""
 
     def __init__(self) -> None:
         self.body: float | None = None

@@ -1,9 +1,7 @@
-"""How a piece of transcript ends: does its last word leave the sentence open? English and Chinese."""
+"""Sentence endings: does the last word of a transcript leave the sentence open? English and Chinese."""
 
 import re
 from enum import Enum
-
-# Numbers and names dictated sign by sign, in English and Chinese: is the row at the end of a text likely to go on?
 
 COMPLETE = frozenset({10, 11, 16})
 """Digits of a whole number that is said in groups: a telephone number (North America 10, China 11), a card (16)."""
@@ -62,7 +60,7 @@ class SentenceEnding(Enum):
     NOTHING = "nothing"
     """No words are known (yet)."""
     FILLER = "filler"
-    """um, you know, 嗯, 那个: the speaker thinks, and keeps the floor."""
+    """um, you know, 嗯, 那个: the speaker thinks, and wants to go on."""
     OPEN = "open"
     """A conjunction, preposition, article, subject or the like: no sentence ends there."""
     DICTATED = "dictated"

@@ -1,4 +1,4 @@
-"""The cheap first look at the audio: while nothing like a voice is heard, the dear detector need not run."""
+"""Gate: a cheap look at the audio. While nothing is like a voice, the costly detector need not run."""
 
 import webrtcvad
 

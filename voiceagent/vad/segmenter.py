@@ -1,11 +1,12 @@
-"""From speech probabilities to the start of a voice and the running length of silence. Pure: the windows are its clock.
+"""Segmenter: from speech probabilities to the start of a voice and the running length of silence.
 
-It does not say when a turn is over; whoever does, reads `silence_samples` after each window.
+Pure: the windows are its clock. It does not say when a turn is over; the endpointer does, by `silence_samples`.
 """
 
 from collections import deque
 from dataclasses import dataclass
 
+from voiceagent.audio.pcm import Pcm
 from voiceagent.vad.base import WINDOW
 
 ONSET_WINDOWS = 2
@@ -41,6 +42,18 @@ class VoicePaused:
 SegmentEvent = VoiceStarted | VoicePaused
 
 
+@dataclass(frozen=True, slots=True)
+class SegmentedWindow:
+    """One window of the microphone with what the segmenter made of it: the detector's `probability`, its audio, what
+    began or paused with it, whether a voice goes on, and the sample where it ends."""
+
+    probability: float
+    pcm: Pcm
+    event: SegmentEvent | None
+    speaking: bool
+    end: int
+
+
 class Segmenter:
     """Positions are samples at 16 kHz; the first window begins at `start`. `threshold` may be changed while running."""
 
@@ -55,11 +68,11 @@ class Segmenter:
         self.voiced = False
         """Whether the latest window holds voice; while not `speaking`, that may still be a click."""
         self.speaking = False
-        """True from an Onset to its Pause."""
+        """True from a VoiceStarted to its VoicePaused."""
         self.onset_sample: int | None = None
         """Of the latest onset."""
         self.last_speech_sample: int | None = None
-        """Where the last window of voice ended that was part of an utterance, not just a click."""
+        """Where the last window of voice ended that was part of a voice, not just a click."""
         self.speech_samples = 0
         """Samples in windows of voice since the latest onset."""
         self._silence_start = start
@@ -69,6 +82,11 @@ class Segmenter:
     def silence_samples(self) -> int:
         """Samples since the last speech, 0 while there is some; before any speech, since the start."""
         return self.sample - self._silence_start
+
+    def hear(self, probability: float, pcm: Pcm) -> SegmentedWindow:
+        """Take the next window with its speech probability."""
+        event = self.push(probability)
+        return SegmentedWindow(probability, pcm, event, self.speaking, self.sample)
 
     def push(self, probability: float) -> SegmentEvent | None:
         """Take the next window's speech probability."""

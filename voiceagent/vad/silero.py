@@ -1,4 +1,4 @@
-"""Silero VAD v6 in ONNX, shared by all conversations: windows that wait at the same moment run as one batch."""
+"""Silero VAD v6 in ONNX, shared by all sessions: windows that wait at the same moment run as one batch."""
 
 import asyncio
 import threading
@@ -38,8 +38,8 @@ MAX_BATCH = 32
 MANY_STREAMS = 8
 GATHER_SECONDS = 0.01
 """With more than MANY_STREAMS open, batches begin at least so far apart, unless one is full. Each has a cost of its own
-(a thread to wake, a loop to wake), which 100 talks would otherwise pay a thousand times a second. Measured with 40
-talks, 10 ms instead of 5 take 6 % off the whole server's work."""
+(a thread to wake, a loop to wake), which 100 sessions would otherwise pay a thousand times a second. Measured with 40
+sessions, 10 ms instead of 5 take 6 % off the whole server's work."""
 
 HOLD_PROBABILITY = 0.35
 """What keeps the gate open: the probability below which speech is commonly taken to have ended."""

@@ -22,7 +22,8 @@ from voiceagent.channels.telephone.vendors.plivo import PlivoSection, plivo_sign
 from voiceagent.channels.telephone.vendors.signalwire import SignalWireSection, signalwire_signed
 from voiceagent.channels.telephone.vendors.telnyx import TelnyxSection
 from voiceagent.channels.telephone.vendors.twilio import TwilioSection, twilio_signature, twilio_signed
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 TOKEN = "12345-auth-token"
 KEY = SecretStr(TOKEN)

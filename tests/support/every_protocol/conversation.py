@@ -151,7 +151,7 @@ async def converse(kind: Kind, script: Script = ENGLISH) -> Outcome:
     toolbox = box(PlainTool(WEATHER, script.result))
     fillers = Fillers(NoiseVoice(), settings.filler)
     shared = SessionResources(
-        Engines(LevelVad(), asr, model, voice), settings, APOLOGY, toolbox=toolbox, fillers=fillers
+        Engines(LevelVad(), asr, model, voice), settings.session, APOLOGY, toolbox=toolbox, fillers=fillers
     )
     sessions: list[Session] = []
 
@@ -178,12 +178,12 @@ async def converse(kind: Kind, script: Script = ENGLISH) -> Outcome:
     return Outcome(
         kind,
         script,
-        items=[told(item) for item in session._talk.conversation.items],
+        items=[told(item) for item in session.conversation.items],
         memory=list(notes.now().values()),
         shown=[(message.role, message.content) for message in model.requests[-1].messages],
         sounded=read_back(client.played(), client.rate, script),
         closed=pipe.close_code,
-        busy=session._agent.busy,
+        busy=session.busy,
     )
 
 

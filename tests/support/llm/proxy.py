@@ -17,7 +17,8 @@ from voiceagent.gateway.proxy.serve import ProxyServer, make_server
 from voiceagent.llm.base import LlmEngine
 from voiceagent.models.store import ModelStore
 from voiceagent.server.serve import listen
-from voiceagent.settings import LimitSection, Settings
+from voiceagent.server.settings import LimitSection
+from voiceagent.settings import Settings
 
 START_SECONDS = 30.0
 

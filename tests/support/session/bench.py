@@ -192,7 +192,7 @@ class ScriptedModel:
 
 class NoiseVoice:
     """Speaks at SECONDS_PER_CHAR, half a second of audio at a time. `fail_at`: the clause (from 0) that fails;
-    `mute_at`: the one for which it has no sound."""
+    `mute_at`: the one for which it has no sound. A clause with `refuses` in it is none that it can say."""
 
     sample_rate = RATE
 
@@ -200,6 +200,7 @@ class NoiseVoice:
         self.spoken: list[str] = []
         self.fail_at: int | None = None
         self.mute_at: int | None = None
+        self.refuses: str | None = None
         self.hung_up_in: list[str] = []
 
     async def open(self) -> None: ...
@@ -209,6 +210,8 @@ class NoiseVoice:
         self.spoken.append(request.text)
         if number == self.fail_at:
             raise EngineError("tts", "unavailable", "the voice broke")
+        if self.refuses is not None and self.refuses in request.text:
+            raise EngineError("tts", "bad_request", "nothing to say in the text")
         audio = silence(0) if number == self.mute_at else voice_of(request.text)
         try:
             for start in range(0, len(audio), RATE // 2):
@@ -378,7 +381,7 @@ async def unguarded(
         "sess_1",
         SessionResources(
             Engines(vad or LoudnessVad(), asr, model, voice),
-            settings,
+            settings.session,
             APOLOGY,
             toolbox=toolbox or Toolbox(),
             fillers=Fillers(voice, settings.filler),

@@ -78,7 +78,7 @@ class Pipe:
         self.close_code = code
         self._later(self._to_client, None)
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
+    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
 
     # The client's end.
 
@@ -118,7 +118,7 @@ class Desk:
     def items(self) -> list[AnyEntry]:
         """The conversation, as the session has it now."""
         assert self.session is not None
-        return self.session._talk.conversation.items
+        return self.session.conversation.items
 
     def heard(self, number: int = 0) -> str:
         """The words of the agent's item of this number."""
@@ -160,7 +160,7 @@ async def call(
             "sess_1",
             SessionResources(
                 Engines(LoudnessVad(), asr, model, voice),
-                settings,
+                settings.session,
                 APOLOGY,
                 toolbox=Toolbox(),
                 fillers=Fillers(voice, settings.filler),

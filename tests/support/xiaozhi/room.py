@@ -88,7 +88,7 @@ class Room:
         self.closed = code
         self._inbox.put_nowait(None)
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
+    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
 
     # -- the user ---------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,9 @@ async def room(
     there = Room(device or Device())
     model = model or ScriptedModel([answer if isinstance(answer, Answer) else Answer(answer) for answer in answers])
     shared = SessionResources(
-        Engines(LevelVad(), asr or WordsAsr(words), model, voice or NoiseVoice()), settings or Settings(), APOLOGY
+        Engines(LevelVad(), asr or WordsAsr(words), model, voice or NoiseVoice()),
+        (settings or Settings()).session,
+        APOLOGY,
     )
     numbers = itertools.count(1)
     protocol = XiaozhiProtocol(

@@ -150,7 +150,7 @@ class CallHandler:
             actions += self._goodbye_heard()
         return actions
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         """A timer's time has come."""
         match name:
             case "tick":
@@ -337,7 +337,7 @@ class CallHandler:
         self._in_progress[ref] = wanted
         return [CallControl(operation, ref)]
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
         """What became of a CallControl."""
         wanted = self._in_progress.pop(ref, None)
         if wanted is None:

@@ -11,10 +11,10 @@ from xml.sax.saxutils import escape, quoteattr
 from starlette.requests import Request
 from starlette.responses import Response
 
+from voiceagent.channels.channel import Denied
 from voiceagent.channels.telephone.auth import FormFields
 from voiceagent.channels.telephone.call import parameters_of
 from voiceagent.channels.telephone.settings import VendorSection
-from voiceagent.server.admission import Denied
 
 S = TypeVar("S", bound=VendorSection)
 

@@ -63,9 +63,8 @@ else:
     TelephoneSection = section_of(installed_vendors())
 
 
-def channel(host: ChannelHost) -> Channel:
+def channel(host: ChannelHost, settings: CallSection) -> Channel:
     """All vendors' routes and ports."""
-    settings = host.settings.telephone
     channels = [
         VendorRoutes(host, vendor, settings, settings.section(vendor.name)).channel() for vendor in installed_vendors()
     ]

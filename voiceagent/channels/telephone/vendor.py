@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from voiceagent.channels.base import CallController, WireProtocol
-from voiceagent.channels.channel import Channel, ChannelHost, Client, answering
+from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
 from voiceagent.channels.telephone.auth import (
     FormFields,
     VendorRequest,
@@ -23,7 +23,6 @@ from voiceagent.channels.telephone.call import Call, CallOptions
 from voiceagent.channels.telephone.control import ControlContext
 from voiceagent.channels.telephone.pages import IncomingCall, Pages, body_of, fields_of, form_of
 from voiceagent.channels.telephone.settings import CallSection, VendorSection
-from voiceagent.server.admission import Denied
 
 S = TypeVar("S", bound=VendorSection)
 
@@ -114,11 +113,11 @@ class VendorRoutes(Generic[S]):
             return IdentifiedCaller(self.vendor.name, secret.get_secret_value() if secret else "")
         if False in checks:
             raise FORBIDDEN
-        if not self.host.settings.limits.api_keys:
+        if not self.host.keys_required:
             return IdentifiedCaller(self.vendor.name)
         for key in keys:
             try:
-                return IdentifiedCaller(self.host.admission.identify(f"Bearer {key}", []), key)
+                return IdentifiedCaller(self.host.check_key(f"Bearer {key}"), key)
             except Denied:
                 continue
         raise FORBIDDEN
@@ -126,10 +125,10 @@ class VendorRoutes(Generic[S]):
     # -- streams ----------------------------------------------------------------------------------------------------
 
     async def _stream(self, websocket: WebSocket) -> None:
-        await self.host.welcome(websocket, lambda: self._client(websocket))
+        await self.host.accept(websocket, lambda: self._client(websocket))
 
     def _client(self, websocket: WebSocket) -> Client:
-        self.host.admission.check_origin(websocket.headers.get("origin"))
+        self.host.check_origin(websocket.headers.get("origin"))
         tenant = self.identify(websocket).tenant
         connect = self.vendor.connect
         assert connect is not None

@@ -183,15 +183,15 @@ class VendorCall:
                 encoded += self._adapted([one])
         return encoded
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         if self._handler is None:
             return [CloseSocket(1008, "no call has begun")]
         if name == "leave":
             return [CloseSocket(1000, "")]
-        return [] if self._leaving else self._adapted(self._handler.wake(name))
+        return [] if self._leaving else self._adapted(self._handler.on_timer(name))
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
-        return [] if self._handler is None else self._adapted(self._handler.controlled(ref, failure))
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
+        return [] if self._handler is None else self._adapted(self._handler.on_call_control(ref, failure))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class VendorCall:
                 return [Send(sent) for sent in self._send(frame)]
             case CallControl(HangUp() | Transfer() as operation, ref) if self._by_leaving(operation):
                 self._decided = operation
-                return self.controlled(ref, None)
+                return self.on_call_control(ref, None)
             case CloseSocket(1000, _):
                 return self._leave(action)
             case _:

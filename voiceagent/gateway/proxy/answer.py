@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from voiceagent.channels.channel import Denied
 from voiceagent.errors import EngineError, Refused
 from voiceagent.gateway.proxy.request import MODEL
 from voiceagent.llm.base import Completed, LlmEvent, TextDelta, Thinking, ToolCall
-from voiceagent.server.admission import Denied
 
 DONE = b"data: [DONE]\n\n"
 MOST_ANSWER = 2_000_000

@@ -14,14 +14,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from voiceagent.channels.channel import answering, error_response
+from voiceagent.channels.channel import Denied, answering, error_response
 from voiceagent.errors import EngineError, Refused
-from voiceagent.gateway.observe.routes import llm_pages
 from voiceagent.gateway.proxy.answer import Chunks, Problem, Whole
 from voiceagent.gateway.proxy.reply import GONE, ProxyMetrics, ProxyResponse
 from voiceagent.gateway.proxy.request import MODEL, Asked, caller_of, parse
 from voiceagent.llm.base import LlmEngine, LlmEvent
-from voiceagent.server.admission import Admission, Denied
+from voiceagent.server.admission import Admission
+from voiceagent.server.llm_pages import llm_pages
 from voiceagent.server.metrics import watch_lag
 from voiceagent.settings import Settings
 
@@ -123,7 +123,7 @@ class Proxy:
     def tenant(self, request: Request) -> str:
         """Raises Denied 401 and 403."""
         self.admission.check_origin(request.headers.get("origin"))
-        return self.admission.identify(request.headers.get("authorization"), [])
+        return self.admission.check_key(request.headers.get("authorization"))
 
     # -- completions ------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Proxy:
         tenant = self.tenant(request)
         if not self._open:
             raise Denied(503, "server_loading", "the language model is not open", retry_after=2)
-        with self.admission.seat(tenant), self._metrics.in_flight.track_inprogress():
+        with self.admission.slot(tenant), self._metrics.in_flight.track_inprogress():
             asked = parse(await _body(request), caller_of(tenant, request.headers, reply.id))
             answer = _stream if asked.stream else _whole
             return await self._while_connected(answer(self._llm, asked, reply), request.receive)

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import suppress
-from typing import cast
 
-from voiceagent.engines import make
 from voiceagent.errors import ConfigError
-from voiceagent.llm.base import LlmEngine, LlmEvent, LlmRequest
+from voiceagent.llm.base import LLM_ENGINES, LlmEngine, LlmEvent, LlmRequest
 from voiceagent.llm.failover.checks import check_endpoints
 from voiceagent.llm.failover.endpoint import Endpoint
 from voiceagent.llm.failover.gate import LimitGate
@@ -121,7 +119,7 @@ def _engine(endpoint: EndpointOptions, failover: FailoverSection, models: ModelS
     if endpoint.dialect == "azure":
         options = {"azure_api_version": AZURE_VERSION, **options, "engine": "openai"}
     try:
-        return cast(LlmEngine, make("llm", options, models))
+        return LLM_ENGINES.make("[llm]", options, models)
     except ConfigError as error:
         raise ConfigError(f"[[llm.endpoints]] {endpoint.name}: {error}") from None
 

@@ -86,6 +86,20 @@ class EdgeTts:
         self._options = options
         self._voices = {**VOICES, **options.voices}
 
+    voices: tuple[str, ...] = ()
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Those of its table, or of the one voice that is set; a multilingual voice speaks any."""
+        voice = self._options.voice
+        if voice is not None:
+            return frozenset() if "Multilingual" in voice else frozenset([voice.split("-")[0]])
+        return frozenset(name.split("-")[0].lower() for name in self._voices)
+
+    def has_voice(self, voice: str) -> bool:
+        """By its form; which of them there are only the service knows."""
+        return requested(voice) is None or edge_wire.is_voice(voice)
+
     async def open(self) -> None:
         """Checks the configuration; connects to nobody yet."""
         options = self._options
@@ -197,7 +211,7 @@ class _EdgeSpeech:
         pcm = self._trimmer.push(self._decoder.finish())
         audio = self._audio(np.concatenate([pcm, self._trimmer.finish()]))
         if not self._heard:
-            raise _failed("bad_response", "the speech service sent no sound")
+            raise _failed("no_sound", "the speech service sent no sound")
         return audio
 
     def _audio(self, pcm: Pcm) -> TtsAudio:

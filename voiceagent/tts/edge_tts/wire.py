@@ -98,9 +98,14 @@ def mend_clock(date: str | None) -> bool:
     return True
 
 
+def is_voice(name: str) -> bool:
+    """Whether this can be the name of one of the service's voices."""
+    return _VOICE.fullmatch(name) is not None
+
+
 def manner(voice: str, speed: float) -> TTSConfig:
     """How to speak. Raises ValueError for a voice whose name cannot be one of the service's: it becomes part of XML."""
-    if not _VOICE.fullmatch(voice):
+    if not is_voice(voice):
         raise ValueError("no voice of the service")
     return TTSConfig(voice, f"{round((speed - 1) * 100):+d}%", "+0%", "+0Hz", "WordBoundary")
 

@@ -132,7 +132,9 @@ async def call(
         engines, toolbox = Engines(LoudnessVad(), asr, model, voice), Toolbox()
         desk.session = session = Session(
             "sess_1",
-            SessionResources(engines, settings, APOLOGY, toolbox=toolbox, fillers=Fillers(voice, settings.filler)),
+            SessionResources(
+                engines, settings.session, APOLOGY, toolbox=toolbox, fillers=Fillers(voice, settings.filler)
+            ),
             CallOptions().session,
             emit=take,
             new_id=lambda kind: f"{kind}_{next(numbers)}",

@@ -213,7 +213,7 @@ class MediaStreamProtocol:
     def encode(self, event: Event) -> Sequence[Frame | Action]:
         return [] if self._handler is None else self._handler.encode(event)
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         if self._handler is None:
             return [CloseSocket(1008, "no call has begun")]
         late: list[Action] = []
@@ -221,10 +221,10 @@ class MediaStreamProtocol:
             if not self._flowing:
                 late = self._hear_all(self._handler, self._order.flush())
             self._flowing = False
-        return [*late, *self._handler.wake(name)]
+        return [*late, *self._handler.on_timer(name)]
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
-        return [] if self._handler is None else self._handler.controlled(ref, failure)
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
+        return [] if self._handler is None else self._handler.on_call_control(ref, failure)
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
         """No telephone protocol has errors."""

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 
 from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.channels.base import CallController, ControlError, Frame, HangUp, SendDigits, Transfer
-from voiceagent.channels.channel import Channel, Client, answering
+from voiceagent.channels.channel import Channel, Client, Denied, answering
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, CallOptions, parameters_of, text_of
 from voiceagent.channels.telephone.control import (
@@ -48,7 +48,6 @@ from voiceagent.channels.telephone.vendor import Vendor, VendorRoutes
 from voiceagent.channels.telephone.wire import Read, SendBufferFull, VendorCall
 from voiceagent.channels.transport import ClientDisconnected, MessageHandler, without_pings
 from voiceagent.section import WebAddress
-from voiceagent.server.admission import Denied
 
 log = logging.getLogger(__name__)
 
@@ -375,7 +374,7 @@ class AsteriskDialler:
     async def _run_call(self, address: str, client: Client, connected: "asyncio.Future[None]") -> None:
         """One call; whatever becomes of it, the others go on."""
         try:
-            with self._routes.host.place(client.tenant):
+            with self._routes.host.slot(client.tenant):
                 async with connect(
                     address,
                     subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -387,7 +386,7 @@ class AsteriskDialler:
                     proxy=None,
                 ) as connection:
                     connected.set_result(None)
-                    await self._routes.host.hold(DialledTransport(connection), client)
+                    await self._routes.host.serve(DialledTransport(connection), client)
         except Denied as denied:
             _fail(connected, denied)
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI):

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import CallController, Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, answering
+from voiceagent.channels.channel import Channel, Denied, answering
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, parameters_of
 from voiceagent.channels.telephone.control import ControlContext
@@ -32,7 +32,6 @@ from voiceagent.channels.telephone.vendors.asterisk import AsteriskSection, aste
 from voiceagent.channels.telephone.wire import Read, VendorCall
 from voiceagent.channels.transport import ClientDisconnected, MessageHandler
 from voiceagent.errors import ConfigError
-from voiceagent.server.admission import Denied
 
 log = logging.getLogger(__name__)
 
@@ -297,8 +296,8 @@ class AudioSocketServer:
             lambda options: VendorCall(AudioSocketProtocol(self._lookup), options), TENANT, control=self._control
         )
         try:
-            with self._routes.host.place(TENANT):
-                await self._routes.host.hold(transport, client)
+            with self._routes.host.slot(TENANT):
+                await self._routes.host.serve(transport, client)
         except Denied as denied:
             log.warning("AudioSocket: %s", denied.code)
             await _turn_away(transport)

@@ -8,8 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from voiceagent.admin.auth import AdminAuth
-from voiceagent.channels.channel import answering
-from voiceagent.server.admission import Admission, Denied
+from voiceagent.channels.channel import Denied, answering
+from voiceagent.server.admission import Admission
 from voiceagent.settings import Settings
 
 PATH = "/llm/status"
@@ -47,4 +47,4 @@ def _admit(request: Request, gate: AdminAuth | None, admission: Admission, keys:
         except Denied:
             if not keys:
                 raise
-    admission.identify(request.headers.get("authorization"), [])
+    admission.check_key(request.headers.get("authorization"))

@@ -1,0 +1,1 @@
+"""Chinese: what is written, as it is read aloud."""

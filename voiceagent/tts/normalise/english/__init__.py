@@ -1,0 +1,1 @@
+"""English: what is written, as it is read aloud."""
