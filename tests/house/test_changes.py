@@ -139,6 +139,72 @@ def test_a_kind_of_tool_is_one_file(tmp_path: Path) -> None:
     assert change.run(tmp_path, program).count("Monday") == 2
 
 
+HUSH = """
+    from pydantic import BaseModel
+
+    class Hush:
+        class Options(BaseModel, extra="forbid"):
+            word: str
+
+        def __init__(self, options): self._word = options.word
+
+        async def open(self): ...
+
+        async def judge(self, text): return "hushed" if self._word in text else None
+
+        async def close(self): ...
+"""
+
+
+def test_a_guard_rail_is_one_file_for_every_engine(tmp_path: Path) -> None:
+    change = Change(
+        files={"hush.py": HUSH, "parrot.py": PARROT}, entry_points={"voiceagent.guard": {"hush": "hush:Hush"}}
+    )
+    assert change.touched == 2, "the parrot stands for any engine"
+    program = """
+        import asyncio
+        from pathlib import Path
+        from voiceagent.llm.base import LlmRequest, Message, TextDelta
+        from voiceagent.server.configuration import load_checked
+        from voiceagent.server.resources import make_llm
+
+        async def main(name):
+            rail = f'[[guard.moderators]]\\nengine = "{name}"\\nword = "secret"\\n'
+            Path("a.toml").write_text(f'[llm]\\nengine = "parrot:Parrot"\\n{rail}')
+            llm = make_llm(load_checked(Path("a.toml")))
+            await llm.open()
+            for said in ("hello there.", "the secret is out."):
+                events = [event async for event in llm.reply(LlmRequest((Message("user", said),)))]
+                print("".join(event.text for event in events if isinstance(event, TextDelta)))
+            await llm.close()
+
+        asyncio.run(main("hush"))
+        asyncio.run(main("hush:Hush"))
+    """
+    said = change.run(tmp_path, program).splitlines()
+    assert said == ["hello there.", "I am sorry, I cannot talk about that."] * 2
+
+
+PARROT = """
+    from pydantic import BaseModel
+    from voiceagent.llm.base import Completed, TextDelta
+
+    class Parrot:
+        class Options(BaseModel): ...
+
+        talk_tokens = None
+
+        def __init__(self, options, models): ...
+
+        async def open(self): ...
+
+        async def reply(self, request):
+            yield TextDelta(request.messages[-1].content)
+            yield Completed("stop")
+
+        async def close(self): ...
+"""
+
 DOORBELL = """
     from pydantic import BaseModel
     from starlette.responses import PlainTextResponse
