@@ -4,7 +4,7 @@ FROM debian:trixie-slim
 COPY docker/build.sh /src/docker/build.sh
 RUN /src/docker/build.sh system
 
-COPY requirements.lock /src/requirements.lock
+COPY docker/requirements.lock /src/docker/requirements.lock
 RUN /src/docker/build.sh packages
 
 COPY pyproject.toml README.md LICENSE /src/

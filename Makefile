@@ -39,6 +39,8 @@ docs: develop .venv/.docs
 lint: develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 	$(BIN)/mypy
 
 test: lint models
@@ -85,7 +87,7 @@ dist: out/release/.installed
 
 # What is known to be vulnerable among the locked packages; asks the package index about each of them.
 audit: out/release/.installed
-	out/release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
+	out/release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock -r docker/requirements.lock
 
 out/release/.installed: .github/release.lock
 	$(PYTHON) -m venv out/release
@@ -98,6 +100,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 lock: develop
 	$(COMPILE) --extra all --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
 	$(COMPILE) --extra local --extra client --extra eval --group build -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) --extra local --extra codecs --extra telephone --extra mcp --extra redis --extra gateway --extra telemetry --group build \
+		-c requirements-dev.lock pyproject.toml -o docker/requirements.lock
 	$(COMPILE) --group pyproject.toml:docs -c requirements-dev.lock -o docs/requirements.lock
 	$(COMPILE) --group pyproject.toml:release -o .github/release.lock
 	$(COMPILE) tests/clients/requirements.in -o tests/clients/requirements.lock

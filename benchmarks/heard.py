@@ -38,7 +38,8 @@ from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta
 from voiceagent.models.store import ModelStore
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import listen, make_server
-from voiceagent.settings import LimitSection, Settings
+from voiceagent.server.settings import LimitSection
+from voiceagent.settings import Settings
 from voiceagent.tts.base import TtsAudio, TtsEngine, TtsRequest
 from voiceagent.tts.clauses import ClauseSplitter
 from voiceagent.tts.hibari import HibariTts

@@ -31,7 +31,8 @@ from voiceagent.llm.base import Caller, Completed, LlmEvent, LlmRequest, Message
 from voiceagent.models.store import ModelStore
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import serve
-from voiceagent.settings import ServerSection, Settings
+from voiceagent.server.settings import ServerSection
+from voiceagent.settings import Settings
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.hibari import HibariTts
 from voiceagent.vad.silero import SileroVad

@@ -26,7 +26,8 @@ from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta
 from voiceagent.models.store import ModelStore
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import serve
-from voiceagent.settings import LimitSection, ServerSection, Settings
+from voiceagent.server.settings import LimitSection, ServerSection
+from voiceagent.settings import Settings
 from voiceagent.tts.base import TtsAudio, TtsRequest
 from voiceagent.vad.silero import SileroVad
 

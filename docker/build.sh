@@ -2,8 +2,8 @@
 # The steps of the image's build, for a bare Debian of the release that the Dockerfile names. Each step cleans up after
 # itself; the Dockerfile runs them one by one, so that an unchanged one is not run again.
 #
-#   build.sh system     Python, and a user without rights
-#   build.sh packages   what voiceagent needs, as locked in $SOURCE/requirements.lock
+#   build.sh system     Python, what wheels need of the system (libgomp: llama.cpp), and a user without rights
+#   build.sh packages   what voiceagent needs to serve every channel, as locked in $SOURCE/docker/requirements.lock
 #   build.sh project    voiceagent itself, from $SOURCE
 #   build.sh models     the models into /models, unless MODELS=mounted
 set -eu
@@ -16,7 +16,7 @@ USER_ID=10001
 system() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -y -qq --no-install-recommends ca-certificates python3 python3-venv >/dev/null
+    apt-get install -y -qq --no-install-recommends ca-certificates libgomp1 python3 python3-venv >/dev/null
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb
     useradd --uid "$USER_ID" --user-group --home-dir /data --no-create-home --shell /usr/sbin/nologin voiceagent
     install -d -o voiceagent -g voiceagent -m 0700 /data
@@ -26,8 +26,8 @@ system() {
 
 # The lock is complete, so nothing is resolved; what has another hash than the lock's is refused.
 packages() {
-    "$APP/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
-        -r "$SOURCE/requirements.lock"
+    "$APP/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
+        -r "$SOURCE/docker/requirements.lock"
 }
 
 project() {

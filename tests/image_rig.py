@@ -25,7 +25,7 @@ PIP_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT", 
 def missing() -> str:
     """Why the image cannot be made here; "" when it can."""
     if os.environ.get("VOICEAGENT_IMAGE") != "1":
-        return "takes ten minutes and 3 GB: make test-image"
+        return "takes six minutes and 1 GB: make test-image"
     if os.geteuid() != 0:
         return "a chroot needs root"
     for program in ("debootstrap", "unshare", "chroot"):

@@ -9,15 +9,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.image_rig import ROOT, Image, build, instructions, missing
+from tests.packaging.locks import read
 from voiceagent.assets import ASSETS
 
 USER = 10001
@@ -45,6 +49,51 @@ def test_dockerfile_copies_only_what_the_context_has() -> None:
     for source in (source for sources in copied for source in sources):
         assert source.split("/")[0] in context
         assert (ROOT / source).exists()
+
+
+@pytest.mark.parametrize("lock", ["docker/requirements.lock", "docs/requirements.lock"])
+def test_lock_has_the_releases_that_are_tested(lock: str) -> None:
+    tested: defaultdict[str, set[str]] = defaultdict(set)
+    for pin in read(ROOT / "requirements-dev.lock"):
+        tested[pin.name].add(pin.version)
+    pins = read(ROOT / lock)
+    assert all(pin.hashes for pin in pins)
+    assert not [pin for pin in pins if pin.name in tested and pin.version not in tested[pin.name]]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (200, b'{"status": "ok", "sessions": 3}', 0),
+        (503, b'{"status": "loading"}', 1),
+        (200, b"<html>another server</html>", 1),
+    ],
+)
+def test_health_check_tells_a_server_that_is_ready(status: int, body: bytes, code: int) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body if self.path == "/healthz" else b"{}")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert health_check(server.server_port) == code
+        server.shutdown()
+
+
+def test_health_check_without_a_server() -> None:
+    assert health_check(free_port()) == 1
+
+
+def health_check(port: int) -> int:
+    """The exit code of the image's health check, with this machine's Python."""
+    environment = {**os.environ, "VOICEAGENT_SERVER__PORT": str(port)}
+    command = [sys.executable, str(ROOT / "docker" / "healthcheck.py")]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment).returncode
 
 
 @pytest.mark.parametrize("words", [["nosuch"], ["models"]])
@@ -91,17 +140,18 @@ def serving(image: Image, port: int) -> Iterator[subprocess.Popen[str]]:
     """The image's entry point as its user, until it is healthy by its own health check."""
     variables = {"VOICEAGENT_SERVER__PORT": str(port)}
     command = image.command(*image.entrypoint, more=variables)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        until = time.monotonic() + START_SECONDS
-        while (check := image.run(*image.health, more=variables)).returncode:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < until, check.stderr
-            time.sleep(1)
-        yield process
-    finally:
-        process.kill()  # --kill-child ends all that it has started
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
+        try:
+            until = time.monotonic() + START_SECONDS
+            while (check := image.run(*image.health, more=variables)).returncode:
+                assert process.poll() is None, output.seek(0) or output.read()
+                assert time.monotonic() < until, check.stderr
+                time.sleep(1)
+            yield process
+        finally:
+            process.kill()  # --kill-child ends all that it has started
+            process.wait()
 
 
 def server_of(port: int) -> psutil.Process:
@@ -160,3 +210,12 @@ def test_image_runs_other_commands(image: Image) -> None:
     listed = image.run(*image.entrypoint, "voiceagent", "models", "list")
     assert listed.returncode == 0, listed.stderr
     assert "/models" in listed.stdout
+
+
+@pytest.mark.real
+@needs_root
+@pytest.mark.timeout(3600)
+def test_image_has_what_every_channel_needs(image: Image) -> None:
+    """Opus for speakers, signatures of vendors, MCP servers, a shared Redis, HTTP/2, spans."""
+    done = image.run("/app/bin/python", "-c", "import av, h2, jwt, mcp, opentelemetry.sdk, redis")
+    assert done.returncode == 0, done.stderr

@@ -1,3 +1,5 @@
+"""Entry point of `python -m voiceagent`."""
+
 from voiceagent.cli.main import app
 
 app()

@@ -5,8 +5,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-COPY = Path(__file__).parent / "bundled" / "client"
-"""Only in an installed wheel."""
+_HERE = Path(__file__).parent
+
+COPY = _HERE / "bundled" / "client" if (_HERE / "bundled").is_dir() else _HERE.parent / "client"
+"""In an installed package beside the code, in a checkout at the top."""
 
 
 def make_importable() -> None:

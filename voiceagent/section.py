@@ -1,4 +1,8 @@
-"""What every section of the settings is made of. Its options are checked here, so that a slip is named at the start."""
+"""Sections of the configuration: their base classes and the types of their values.
+
+Each part of the project defines the section that it is handed in its own folder. A text below a key says what it means:
+the reference of all settings is made of these.
+"""
 
 import re
 from typing import Annotated
@@ -58,3 +62,22 @@ class Section(BaseModel):
     """A table of the TOML file: unknown keys are errors, nothing is changed once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSection(BaseModel):
+    """A table that names a plug-in: `engine` is the name of an installed one or `package.module:Class`; every other key
+    is an option of that plug-in."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    engine: str
+    """The name of an installed plug-in, or `package.module:Class`."""
+
+    def __repr__(self) -> str:
+        """Without the options: a key may be among them."""
+        return f"{type(self).__name__}(engine={self.engine!r})"
+
+    __str__ = __repr__
+
+    def with_options(self) -> dict[str, object]:
+        """The table as it stands in the configuration."""
+        return {"engine": self.engine, **(self.model_extra or {})}

@@ -1,36 +1,35 @@
-"""All settings: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`)."""
+"""Settings of the whole server: one TOML file, overridden by the environment (`VOICEAGENT_SERVER__PORT=9000`).
 
+Only the server and the command line read them: every part of the project is handed its own section.
+"""
+
+import difflib
 import os
+import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from voiceagent.admin.settings import AdminSection
+from voiceagent.channels.settings import ChannelSection
 from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
-from voiceagent.errors import ConfigError
 from voiceagent.guard.options import GuardSection
+from voiceagent.memory.settings import StoreSection
+from voiceagent.problems import InvalidConfig, did_you_mean, problems_of
 from voiceagent.recordings.settings import RecordingsSection
-from voiceagent.section import Seconds, Section
+from voiceagent.section import EngineSection
+from voiceagent.server.settings import AgentSection, LimitSection, ServerSection
 from voiceagent.session.settings import (
     DeadlineSection,
-    DurationSection,
     FillerSection,
     PlayoutSection,
     PromptSection,
@@ -39,114 +38,18 @@ from voiceagent.session.settings import (
 )
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.tracing.options import TracingSection
+from voiceagent.tts.settings import TtsSection
 from voiceagent.turn.options import BargeInSettings, TurnSection
 
-INSTRUCTIONS = (
-    "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
-    "without lists, markup or emoji, in the language of the user."
-)
 
-
-class EngineSection(BaseModel):
-    """`engine` names it; every other key is an option of that engine."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    engine: str
-
-    def __repr__(self) -> str:
-        """Without the options: a key may be among them."""
-        return f"EngineSection(engine={self.engine!r})"
-
-    __str__ = __repr__
-
-    def with_options(self) -> dict[str, object]:
-        return {"engine": self.engine, **(self.model_extra or {})}
-
-
-class TtsSection(EngineSection):
-    """`normalise`: figures, amounts and the like are put into words before the voice is given them. Off, the voice
-    reads them in its own way."""
-
-    normalise: bool = True
-
-
-class ServerSection(Section):
-    """Where the server listens."""
-
-    host: str = "127.0.0.1"
-    """The address to listen on; `0.0.0.0` or `::` for all of this machine's."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """The port; 0 takes a free one."""
-    tls_cert: Path | None = None
-    """PEM file of the certificate. With it and `tls_key` the port speaks TLS (`https://`, `wss://`)."""
-    tls_key: Path | None = None
-    """PEM file of the certificate's key."""
-    drain_seconds: Seconds = 30.0
-    """How long sessions may go on after SIGTERM, while new ones are refused."""
-    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    """Neither audio nor secrets are logged at any level."""
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key are given together or not at all")
-        return self
-
-
-class AgentSection(Section):
-    """Who is talking."""
-
-    instructions: str = INSTRUCTIONS
-    """The system prompt, unless the client sends its own."""
-    voice: str | None = None
-    """The voice, by a name that the TTS engine knows; the engine's own without one."""
-    language: str | None = None
-    """The language spoken, as a BCP 47 tag such as `en` or `zh-CN`; told from the words without one."""
-    apology: str = "Sorry, something went wrong. Please try again."
-    """Said when an engine fails; rendered when the server starts."""
-
-
-class MemorySection(PromptSection):
+class MemorySection(StoreSection, PromptSection):
     """What is remembered of users."""
 
-    path: str = ""
-    """SQLite file of the users' memories; empty keeps none."""
-
-
-class ApiKey(Section):
-    """A key that clients may connect with."""
-
-    name: Annotated[str, Field(pattern="^[^/]+$")]
-    """Stands for the key in logs, limits and memory, where a slash parts it from the user's id. Holds no slash."""
-    key: SecretStr
-    """The key itself: printable ASCII without spaces."""
-
-    @field_validator("key")
-    @classmethod
-    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value()
-        if not key or not all("!" <= char <= "~" for char in key):
-            raise ValueError("must be printable ASCII without spaces, and not empty")
-        return value
-
-
-class LimitSection(DurationSection):
-    """Who may connect, and how much."""
-
-    api_keys: tuple[ApiKey, ...] = ()
-    """The keys that open the server. Without any everybody may connect."""
-    allowed_origins: tuple[str, ...] = ()
-    """The origins of web pages that may connect; empty allows every page."""
-    sessions: Annotated[int, Field(ge=1)] = 500
-    """Sessions at once; more are refused with HTTP 503 and `Retry-After`."""
-    sessions_per_key: Annotated[int, Field(ge=1)] = 500
-    """Sessions at once of one key; more are refused with HTTP 429 and `Retry-After`."""
-    message_bytes: Annotated[int, Field(ge=1024)] = 24 * 1024 * 1024
-    """The largest WebSocket message."""
+    model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Settings(BaseSettings):
-    """Everything. Unknown keys are errors, so that a typing slip is not silently ignored."""
+    """The whole configuration. Unknown keys are errors, so that a typing slip is not silently ignored."""
 
     model_config = SettingsConfigDict(
         env_prefix="VOICEAGENT_",
@@ -174,23 +77,14 @@ class Settings(BaseSettings):
     tools: ToolsSection = ToolsSection()
     guard: GuardSection = GuardSection()
     tracing: TracingSection = TracingSection()
+    channels: Mapping[str, ChannelSection] = {}
+    """Channels of other packages, by name."""
     models_dir: Path | None = None
     """Where model files are kept; the user's cache folder without one."""
     vad: EngineSection = EngineSection(engine="silero")
     asr: EngineSection = EngineSection(engine="sherpa")
     llm: EngineSection | None = None
     tts: TtsSection = TtsSection(engine="hibari")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @property
     def session(self) -> SessionSettings:
@@ -217,19 +111,74 @@ class Settings(BaseSettings):
 
 
 def load(path: Path | None = None) -> Settings:
-    """Read the TOML file (if any) and the environment, which wins. Raises ConfigError naming the key that is wrong."""
-    if path is not None and not path.is_file():
-        raise ConfigError(f"no configuration file at {path}")
+    """Read the TOML file (if any) and the environment, which wins. Raises InvalidConfig, naming every key that is
+    wrong; the options of plug-ins are checked where those are made."""
+    settings, problems = read(path)
+    if problems:
+        raise InvalidConfig(problems)
+    return settings
+
+
+def read(path: Path | None = None) -> tuple[Settings, list[str]]:
+    """The settings of the TOML file (if any) and the environment, which wins, with a line for every key that is wrong.
+    Sections with problems have their defaults."""
+    source = str(path or "environment")
+    problems = list(_unknown_variables(os.environ))
+    table: dict[str, object] = {}
+    try:
+        table = _parsed(path) if path is not None else {}
+        return _from(table), problems
+    except ValidationError as error:
+        problems += [f"{source}: {line}" for line in problems_of(error, Settings)]
+        wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+    except ValueError as error:  # not TOML, or an environment value that is not JSON where a list is wanted
+        return Settings.model_construct(), [f"{source}: {error}", *problems]
+    try:
+        return _from({key: value for key, value in table.items() if key not in wrong}), problems
+    except ValueError:  # the environment is wrong too
+        return Settings.model_construct(), problems
+
+
+def _parsed(path: Path) -> dict[str, object]:
+    """Raises ValueError."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise ValueError("there is no such file") from None
+    except UnicodeDecodeError:
+        raise ValueError("is not utf-8 text") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+
+
+def _from(table: dict[str, object]) -> Settings:
+    """The settings of a parsed file and the environment, which wins. Raises ValueError."""
 
     class FromFile(Settings):
-        model_config = SettingsConfigDict(toml_file=path)
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return env_settings, InitSettingsSource(settings_cls, table)
 
-    try:
-        return FromFile()
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        problem = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
-        raise ConfigError(f"{path or 'environment'}: {key}: {problem.removeprefix('Value error, ')}") from None
-    except (ValueError, OSError) as error:  # not TOML, or an environment value that is not JSON where a list is wanted
-        raise ConfigError(f"{path or 'environment'}: {error}") from None
+    return FromFile()
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
+    """A line for each variable that is meant for a section, or a key, that there is not. A name without `__` that
+    resembles none of ours may be another program's."""
+    known = set(Settings.model_fields)
+    for name in sorted(environment):
+        prefix, found, rest = name.lower().partition("voiceagent_")
+        section, nested, _ = rest.partition("__")
+        if prefix or not found or section in known:
+            continue
+        hint = did_you_mean(section, known)
+        if nested or (hint and difflib.get_close_matches(section, known, n=1, cutoff=0.8)):
+            yield f"environment: {name}: there is no section {section.upper()}{hint}"

@@ -18,4 +18,4 @@ def _directive(module: str) -> str:
     exported = getattr(importlib.import_module(module), "__all__", None)
     members = "".join(f"        - {name}\n" for name in exported) if exported else "        []\n"
     chosen = f"      members:\n{members}" if exported or "." not in module else ""
-    return f"::: {module}\n    options:\n      show_root_toc_entry: true\n{chosen}"
+    return f"::: {module}\n    options:\n      toc_label: {module}\n{chosen}"

@@ -31,9 +31,10 @@ from voiceagent.recordings.store import RecordingStore
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.metrics import Metrics
 from voiceagent.server.resources import make_engines
+from voiceagent.server.settings import ServerSection
 from voiceagent.session import events as ev
 from voiceagent.session.conversation import Item, Part
-from voiceagent.settings import ServerSection, Settings
+from voiceagent.settings import Settings
 
 KEY = "sk-operator"
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -252,7 +253,7 @@ async def test_talks_are_shown_live_watched_and_ended(engines_for: EnginesFor) -
             assert (await http.get(f"{path}/events")).status_code == 404
 
         async def nobody_looks() -> bool:
-            return len(voice.board.talks if voice.board else "x") == 0
+            return len(voice.board.live if voice.board else "x") == 0
 
         await eventually(nobody_looks)
 
@@ -327,14 +328,14 @@ async def test_a_watcher_who_does_not_read_holds_nobody_up(monkeypatch: pytest.M
     watcher = talk.watch()
     assert watcher is not None
     for number in range(1000):
-        talk.told(ev.TranscriptPartial("item_1", f"word {number}"))
-    talk.noted(Item("item_a", "assistant", (Part("audio", "heard"),)))
+        talk.on_event(ev.TranscriptPartial("item_1", f"word {number}"))
+    talk.on_item(Item("item_a", "assistant", (Part("audio", "heard"),)))
     lines = watcher.lines()
     texts = [cast(Json, json.loads(await anext(lines))["event"])["text"] for _ in range(admin_talk.EVENTS_WAITING)]
     assert texts == [f"word {number}" for number in range(admin_talk.EVENTS_WAITING)]
     assert json.loads(await anext(lines)) == {"missed": 1001 - admin_talk.EVENTS_WAITING}
     assert await anext(lines) == "", "the line is kept alive"
-    talk.ended("finished")
+    talk.on_end("finished")
     assert [json.loads(line) async for line in lines] == [{"over": True}]
     watcher.leave()
     others = [talk.watch() for _ in range(admin_talk.MOST_WATCHERS + 1)]
@@ -356,7 +357,7 @@ async def test_the_state_of_a_talk_follows_what_happens() -> None:
         ev.ResponseDone("r2", None, None, "completed", usage=ev.TokenUsage(cost=0.25)),
         ev.ResponsePlayed("r2"),
     ):
-        talk.told(event)
+        talk.on_event(event)
         states.append(talk.row(0.0).state)
     assert states == [
         *("user", "thinking", "thinking", "agent", "agent", "user", "user", "thinking"),
@@ -376,13 +377,13 @@ async def test_the_board_counts_errors_money_and_refusals() -> None:
     metrics.loop_lag.set(0.012)
     board = Board(metrics, ManyEndpoints(failover_of(["http://127.0.0.1:9/v1"])), lambda: True)
     talk = board.enter("sess_1", "realtime", "shop", lambda: None)
-    talk.told(ev.TranscriptFailed("u1", "asr_timeout", "slow"))
-    talk.told(
+    talk.on_event(ev.TranscriptFailed("u1", "asr_timeout", "slow"))
+    talk.on_event(
         ev.ResponseDone(
             "r1", None, None, "failed", error_code="llm_timeout", usage=ev.TokenUsage(5, 2, 0, 0.01, "near")
         )
     )
-    talk.told(ev.ResponseDone("r2", None, None, "completed", usage=ev.TokenUsage(5, 2, 0, 0.02, "near")))
+    talk.on_event(ev.ResponseDone("r2", None, None, "completed", usage=ev.TokenUsage(5, 2, 0, 0.02, "near")))
     shown = board.snapshot()
     assert shown.errors == {"asr_timeout": 1, "llm_timeout": 1}
     assert shown.refused == {"server_full": 2}

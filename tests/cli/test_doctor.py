@@ -11,7 +11,10 @@ from rich.console import Console
 
 from voiceagent.cli.doctor import Check, report, show
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import ApiKey, EngineSection, LimitSection, MemorySection, ServerSection, Settings, TtsSection
+from voiceagent.section import EngineSection
+from voiceagent.server.settings import ApiKey, LimitSection, ServerSection
+from voiceagent.settings import MemorySection, Settings
+from voiceagent.tts.settings import TtsSection
 
 KEY = "sk-very-secret-0123456789"
 

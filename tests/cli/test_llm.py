@@ -23,7 +23,7 @@ from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.cli.llm import EndpointReport, StatusReport, shown
 from voiceagent.cli.main import app
 from voiceagent.gateway.proxy.request import MODEL
-from voiceagent.settings import ApiKey, LimitSection
+from voiceagent.server.settings import ApiKey, LimitSection
 
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 KEYS = LimitSection(api_keys=(ApiKey(name="acme", key=SecretStr("k-acme")),))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.realtime.turns import Told, check, run, save_speech, serving
 from tests.support.speech import EnginesFor, Speak
-from voiceagent.settings import ServerSection
+from voiceagent.server.settings import ServerSection
 
 pytestmark = pytest.mark.real
 

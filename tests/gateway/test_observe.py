@@ -24,7 +24,8 @@ from voiceagent.gateway.engine import GatewayLlm
 from voiceagent.llm.base import Caller, LlmRequest, Message
 from voiceagent.llm.layers import layers
 from voiceagent.server.metrics import Metrics, Observable
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 ALERTS = Path(__file__).parents[2] / "docs" / "guides" / "operator" / "alerts.yml"
 

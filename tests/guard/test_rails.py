@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.support.llm.failover import answer
 from tests.support.llm.server import ScriptedLlm
 from tests.support.llm.wires import ChatWire, ContentsWire, MessagesWire, Wire
+from voiceagent import plugins
 from voiceagent.errors import ConfigError
-from voiceagent.guard import rails
 from voiceagent.llm.base import LlmEngine, LlmRequest, Message
 from voiceagent.llm.layers import layers
 from voiceagent.server.metrics import Observable
@@ -24,7 +24,7 @@ OWN = """
 [guard]
 mask = true
 [[guard.moderators]]
-moderator = "{moderator}"
+engine = "{moderator}"
 names = ["Umbrella"]
 sides = ["out"]
 """
@@ -75,8 +75,8 @@ async def test_guard_rails_hold_for_every_engine(tmp_path: Path, name: str) -> N
 
 
 async def test_moderator_is_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("no-competitors", "examples.guard_rail:NoCompetitors", rails.GROUP)
-    monkeypatch.setattr(rails, "entry_points", lambda group: EntryPoints([point]).select(group=group))
+    point = EntryPoint("no-competitors", "examples.guard_rail:NoCompetitors", "voiceagent.guard")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([point]).select(group=group))
     async with ScriptedLlm(["Umbrella."]) as server:
         llm = f'[llm]\nengine = "openai"\nbase_url = "{server.base_url}"\napi_key = "k"\n'
         async with made_of(written(tmp_path, llm + OWN.format(moderator="no-competitors"))) as made:
@@ -87,10 +87,10 @@ async def test_moderator_is_found_by_entry_point(tmp_path: Path, monkeypatch: py
     ("moderator", "told"),
     [
         ("nosuch", "is not installed"),
-        ("examples.nosuch:Rail", "cannot be imported"),
-        ("examples.guard_rail:Nosuch", "cannot be imported"),
-        ("examples.guard_rail:NoCompetitorsOptions", "must be a class with its options"),
-        ("voiceagent.llm.dialects.openai:OpenAILlm", "is no moderator: it has no method judge"),
+        ("examples.nosuch:Rail", "there is no module examples.nosuch"),
+        ("examples.guard_rail:Nosuch", "has no Nosuch"),
+        ("voiceagent.guard.moderators:WordList", "has no Options"),
+        ("voiceagent.llm.dialects.openai:OpenAILlm", "is no Moderator: it has no method judge"),
     ],
 )
 def test_moderator_that_cannot_be_made_is_named(tmp_path: Path, moderator: str, told: str) -> None:
@@ -102,5 +102,5 @@ def test_moderator_that_cannot_be_made_is_named(tmp_path: Path, moderator: str, 
 def test_option_that_a_moderator_does_not_take_is_named(tmp_path: Path) -> None:
     toml = OWN.format(moderator="examples.guard_rail:NoCompetitors").replace('["Umbrella"]', "[]")
     settings = written(tmp_path, '[llm]\nengine = "openai"\n' + toml)
-    with pytest.raises(ConfigError, match=r"\[\[guard.moderators\]\] examples.guard_rail:NoCompetitors: names: "):
+    with pytest.raises(ConfigError, match=r"\[\[guard.moderators\]\] names: "):
         make_llm(settings)

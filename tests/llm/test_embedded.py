@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from voiceagent.engines import make
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.llm.base import Completed, LlmRequest, Message, TextDelta
+from voiceagent.llm.base import INSTRUCTIONS, LLM_ENGINES, Completed, LlmRequest, Message, TextDelta
 from voiceagent.llm.embedded import EmbeddedLlm, EmbeddedLlmOptions
 from voiceagent.llm.slots import Slots
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import INSTRUCTIONS
 
 SYSTEM = Message("system", INSTRUCTIONS)
 STORY = (SYSTEM, Message("user", "Tell me a story about a dragon."))
@@ -143,9 +141,11 @@ async def test_a_missing_or_broken_model_is_told_with_the_mend(tmp_path: Path) -
 
 
 def test_it_is_found_by_name(tmp_path: Path) -> None:
-    assert isinstance(make("llm", {"engine": "embedded", "parallel": 2}, ModelStore(tmp_path)), EmbeddedLlm)
+    assert isinstance(
+        LLM_ENGINES.make("[llm]", {"engine": "embedded", "parallel": 2}, ModelStore(tmp_path)), EmbeddedLlm
+    )
     with pytest.raises(ConfigError, match="parallel"):
-        make("llm", {"engine": "embedded", "parallel": 0}, ModelStore(tmp_path))
+        LLM_ENGINES.make("[llm]", {"engine": "embedded", "parallel": 0}, ModelStore(tmp_path))
 
 
 def test_a_talk_stays_in_its_slot() -> None:

@@ -19,9 +19,8 @@ import pytest
 from tests.conftest import open_files
 from tests.llm.dialects.test_dialects import VENDORS, events, failure
 from tests.support.llm.wires import ChatWire, Reply
-from voiceagent.engines import make
 from voiceagent.errors import ConfigError
-from voiceagent.llm.base import Completed, LlmRequest, Message, TextDelta
+from voiceagent.llm.base import LLM_ENGINES, Completed, LlmRequest, Message, TextDelta
 from voiceagent.llm.remote import RemoteLlm
 from voiceagent.models.store import ModelStore
 
@@ -234,7 +233,7 @@ async def test_keys_from_the_environment_and_from_files(monkeypatch: pytest.Monk
         server = HeadsServer()
         async with server.serving() as port:
             section = {"engine": "openai", "base_url": f"http://127.0.0.1:{port}/v1", **options}
-            llm = make("llm", section, ModelStore(tmp_path))
+            llm = LLM_ENGINES.make("[llm]", section, ModelStore(tmp_path))
             assert isinstance(llm, RemoteLlm)
             await llm.open()
             await events(llm, HI)
@@ -277,7 +276,7 @@ async def test_where_a_key_is_missing_the_option_is_named(monkeypatch: pytest.Mo
 )
 def test_bad_options(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
-        make("llm", {"engine": "openai", **options}, ModelStore(Path("none")))
+        LLM_ENGINES.make("[llm]", {"engine": "openai", **options}, ModelStore(Path("none")))
     assert next(iter(options)) in str(caught.value)
     assert "secret" not in str(caught.value)
 

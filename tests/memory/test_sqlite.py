@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from voiceagent.cli.memory import app
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.memory.base import Entry
-from voiceagent.memory.sqlite import APPLICATION_ID, SCHEMA_VERSION, SqliteMemory
+from voiceagent.memory.sqlite import APPLICATION_ID, SCHEMA_VERSION, SqliteMemory, SqliteOptions
 
 HELLO = Entry("item_1", "user", "你好, I am Anna.", 100.5)
 ANSWER = Entry("item_2", "assistant", "Hello Anna, nice to meet you!", 101.0)
@@ -23,7 +23,7 @@ ANSWER = Entry("item_2", "assistant", "Hello Anna, nice to meet you!", 101.0)
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[SqliteMemory]:
-    memory = SqliteMemory(path)
+    memory = SqliteMemory(SqliteOptions(path=path))
     await memory.open()
     try:
         yield memory
@@ -86,9 +86,9 @@ async def test_calls_at_the_same_time_all_count(tmp_path: Path) -> None:
 def test_several_processes_may_open_and_write_at_once(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path\n"
-        "from voiceagent.memory.sqlite import SqliteMemory; from voiceagent.memory.base import Entry\n"
+        "from voiceagent.memory.sqlite import SqliteMemory, SqliteOptions; from voiceagent.memory.base import Entry\n"
         "async def main():\n"
-        "    memory = SqliteMemory(Path(sys.argv[1])); await memory.open()\n"
+        "    memory = SqliteMemory(SqliteOptions(path=sys.argv[1])); await memory.open()\n"
         "    for n in range(20): await memory.remember('u', Entry(sys.argv[2] + str(n), 'user', 'x', 1.0))\n"
         "    await memory.close()\n"
         "asyncio.run(main())"
@@ -122,7 +122,7 @@ async def test_unusable_files_are_refused_with_what_to_do(tmp_path: Path) -> Non
         "other": "another program",
         "newer": "upgrade voiceagent",
     }.items():
-        memory = SqliteMemory(tmp_path / name)
+        memory = SqliteMemory(SqliteOptions(path=tmp_path / name))
         with pytest.raises(ConfigError, match=mend):
             await memory.open()
         with pytest.raises(EngineError):

@@ -36,6 +36,11 @@ MACOS = {"requirements.lock": "14.0", "requirements-dev.lock": "15.0"}
 pytestmark = pytest.mark.timeout(900)
 
 
+def of_kind(*kinds: Kind) -> list[Line]:
+    """Each line once, though several documents have it."""
+    return list({line.text: line for line in collect() if kind_of(line) in kinds}.values())
+
+
 @pytest.fixture
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files under version control, and no environment: as a fresh clone has them."""
@@ -79,7 +84,7 @@ def shell(command: str, environment: dict[str, str], folder: Path) -> str:
     return run.stdout
 
 
-@pytest.mark.parametrize("line", [one for one in collect() if kind_of(one) in (Kind.PIP, Kind.UVX)], ids=str)
+@pytest.mark.parametrize("line", of_kind(Kind.PIP, Kind.UVX), ids=str)
 def test_an_install_line_runs_as_it_stands(line: Line, checkout: Path, home: dict[str, str]) -> None:
     if "'voiceagent[" in line.text:  # adds to an installation: there has to be one
         shell("pip install -q .", home, checkout)
@@ -88,7 +93,7 @@ def test_an_install_line_runs_as_it_stands(line: Line, checkout: Path, home: dic
         shell("python -m pip check", home, checkout)
 
 
-@pytest.mark.parametrize("line", [one for one in collect() if kind_of(one) is Kind.APT], ids=str)
+@pytest.mark.parametrize("line", of_kind(Kind.APT), ids=str)
 def test_packages_of_the_system_are_known(line: Line) -> None:
     if shutil.which("apt-get") is None:
         pytest.skip("no apt-get here")

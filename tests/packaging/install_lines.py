@@ -16,7 +16,7 @@ INSTALLERS = re.compile(
     r"^(?:sudo )?(?:\S*/)?(pip3?|pipx|uvx?|apt|apt-get|brew|npm|conda|poetry|dnf|pacman|docker|make)\b"
 )
 VENV = re.compile(r"^python3? -m venv\b")
-CODE = re.compile(r"```[a-z]*\n(.*?)```|((?:^    .*\n)+)|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"```[a-z]*\n(.*?)```|((?:^    [^\n]*\n)+)|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 
 
 class Kind(Enum):
@@ -26,6 +26,7 @@ class Kind(Enum):
     UVX = "run as it stands, in a checkout"
     APT = "apt-get is asked whether it could"
     MAKE = "a target of the Makefile; CI runs those that install"
+    DOCKER = "what it would build and start is, without Docker, by `make test-image`"
     BREW = "macOS: not tried"
 
 
@@ -76,6 +77,8 @@ def _kind(command: str) -> Kind:
             return Kind.APT
         case ["make", *_]:
             return Kind.MAKE
+        case [program, *_] if program == "docker" or program.startswith("docker/"):
+            return Kind.DOCKER
         case ["brew", "install", _]:
             return Kind.BREW
         case _:

@@ -15,7 +15,7 @@ from tests.support.speech import EnginesFor, Speak, quiet
 from tests.support.wire_client import WireClient, client_of, eventually, serving
 from voiceagent.audio.pcm import Pcm
 from voiceagent.errors import ConfigError
-from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.memory.sqlite import SqliteMemory, SqliteOptions
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.recordings.sound import SoundFile
 from voiceagent.recordings.store import RecordingStore
@@ -186,14 +186,14 @@ def test_onlookers_are_told_what_memory_is_told() -> None:
         def __init__(self) -> None:
             self.items: list[AnyItem] = []
 
-        def asked(self, command: Command) -> None: ...
+        def on_command(self, command: Command) -> None: ...
 
-        def told(self, event: Event) -> None: ...
+        def on_event(self, event: Event) -> None: ...
 
-        def noted(self, item: AnyItem) -> None:
+        def on_item(self, item: AnyItem) -> None:
             self.items.append(item)
 
-        def ended(self, reason: str) -> None: ...
+        def on_end(self, reason: str) -> None: ...
 
     looking = Looking()
     item = Item("item_1", "assistant", (Part("audio", "what was heard"),))
@@ -203,7 +203,7 @@ def test_onlookers_are_told_what_memory_is_told() -> None:
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[SqliteMemory]:
-    memory = SqliteMemory(path)
+    memory = SqliteMemory(SqliteOptions(path=path))
     await memory.open()
     try:
         yield memory

@@ -18,8 +18,9 @@ from tests.support.wire_client import Json, WireClient, client_of
 from voiceagent.asr.openai import OpenAIAsr, OpenAIAsrOptions
 from voiceagent.engines import Engines
 from voiceagent.models.store import ModelStore
+from voiceagent.server.settings import AgentSection
 from voiceagent.session.settings import DeadlineSection
-from voiceagent.settings import AgentSection, Settings
+from voiceagent.settings import Settings
 from voiceagent.tts.openai import OpenAITts, OpenAITtsOptions
 
 pytestmark = pytest.mark.real

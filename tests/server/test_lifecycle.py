@@ -21,7 +21,8 @@ from tests.support.running import running
 from tests.support.speech import EnginesFor
 from tests.support.wire_client import client_of, eventually, get, serving, until_sessions
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import LimitSection, Settings
+from voiceagent.server.settings import LimitSection
+from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.real
 

@@ -24,7 +24,8 @@ from voiceagent.engines import Engines
 from voiceagent.errors import ConfigError
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.serve import make_server
-from voiceagent.settings import AgentSection, ApiKey, LimitSection, MemorySection, Settings
+from voiceagent.server.settings import AgentSection, ApiKey, LimitSection
+from voiceagent.settings import MemorySection, Settings
 
 pytestmark = pytest.mark.real
 
@@ -287,9 +288,9 @@ async def test_what_happens_is_counted(engines_for: EnginesFor, speak: Speak) ->
             page = await metrics(url)
             assert page["voiceagent_sessions"] == 1
             assert page["voiceagent_turns_total"] == 1
-            assert page["voiceagent_replies_total{reason=,status=completed}"] == 1
-            assert page["voiceagent_replies_total{reason=,status=failed}"] == 1
-            assert page["voiceagent_replies_total{reason=client_cancelled,status=cancelled}"] == 1
+            assert page["voiceagent_responses_total{reason=,status=completed}"] == 1
+            assert page["voiceagent_responses_total{reason=,status=failed}"] == 1
+            assert page["voiceagent_responses_total{reason=client_cancelled,status=cancelled}"] == 1
             assert page["voiceagent_errors_total{code=llm_unavailable}"] == 1
             assert page["voiceagent_response_seconds_count"] == 1
             parts = [value for name, value in page.items() if name.startswith("voiceagent_response_part_seconds_sum")]

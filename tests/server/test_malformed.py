@@ -32,8 +32,9 @@ from tests.support.wire_client import (
 from voiceagent.audio.pcm import to_bytes
 from voiceagent.engines import Engines
 from voiceagent.server import uvicorn_ext as sockets
+from voiceagent.server.settings import AgentSection, LimitSection
 from voiceagent.session.settings import DeadlineSection
-from voiceagent.settings import AgentSection, LimitSection, Settings
+from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.real
 

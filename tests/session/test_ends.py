@@ -6,11 +6,12 @@ import pytest
 
 from tests.support.session.bench import Answer, LoudnessVad, unguarded
 from voiceagent.errors import EngineError
+from voiceagent.server.settings import LimitSection
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.conversation import Item, Part
 from voiceagent.session.options import SessionOptions
-from voiceagent.settings import LimitSection, Settings
+from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.looptime(resolution=1e-9, noop_cycles=2)
 

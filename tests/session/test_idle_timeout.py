@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from tests.support.session.bench import bench, unguarded
+from voiceagent.server.settings import LimitSection
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.silence import MOST_IN_A_ROW, SILENCE
-from voiceagent.settings import LimitSection, Settings
+from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.looptime(resolution=1e-9, noop_cycles=2)
 

@@ -125,6 +125,7 @@ async def test_turn_is_one_trace_whose_times_add_up(
         assert span.parent.span_id == turn.context.span_id
         assert start(turn) <= start(span) <= end(span) <= end(turn) + MS, span.name
     told = cast(Mapping[str, int], turn.attributes)
+    assert (turn.attributes or {})["voiceagent.channel"] == "realtime"
     parts = sum(value for name, value in told.items() if name.startswith("voiceagent.part."))
     assert parts == told["voiceagent.response_ms"]
     vad, playout, chat = children["vad"], children["playout"], children["chat m"]
@@ -137,7 +138,6 @@ async def test_turn_is_one_trace_whose_times_add_up(
     assert end(chat) - start(chat) >= 100 * MS
     codes = [(event.attributes or {})["voiceagent.code"] for event in chat.events]
     assert codes == attempts
-    assert told["voiceagent.channel"] == "realtime"
     assert told["voiceagent.turn"] == 1
 
 
@@ -166,16 +166,16 @@ async def test_requests_belong_to_their_turn_whenever_they_end(exporter: InMemor
     session = tracing.session("s-1", channel="web", tenant="acme")
     tracing.request(request(0, "greeting"))
     tracing.request(request(1, "thrown away"))
-    session.told(AudioCommitted("one", None))
+    session.on_event(AudioCommitted("one", None))
     assert named(exporter, "greeting")  # it has no turn to wait for
     tracing.request(request(1, "answer"))
-    session.told(IdleTimeoutTriggered("idle", 0, 1))
-    session.told(AudioCommitted("idle", None))
-    session.told(AudioCommitted("two", None))
+    session.on_event(IdleTimeoutTriggered("idle", 0, 1))
+    session.on_event(AudioCommitted("idle", None))
+    session.on_event(AudioCommitted("two", None))
     tracing.request(request(2, "second"))
-    session.told(timed("one"))
+    session.on_event(timed("one"))
     tracing.request(request(1, "hung up"))
-    session.told(timed("two"))
+    session.on_event(timed("two"))
     tracing.request(request(2, "another's", session="s-2"))
     assert {name: parent_of(exporter, name) for name in ("greeting", "thrown away", "answer", "second", "hung up")} == {
         "greeting": None,
@@ -190,10 +190,10 @@ async def test_requests_belong_to_their_turn_whenever_they_end(exporter: InMemor
 async def test_what_was_never_answered_is_shown_when_the_session_ends(exporter: InMemorySpanExporter) -> None:
     tracing = Tracing(trace.get_tracer("test"))
     session = tracing.session("s-1", channel="web", tenant="acme")
-    session.told(AudioCommitted("one", None))
+    session.on_event(AudioCommitted("one", None))
     tracing.request(request(1, "unheard"))
     assert not exporter.get_finished_spans()
-    session.ended("client left")
+    session.on_end("client left")
     assert parent_of(exporter, "unheard") is None
     tracing.request(request(1, "late"))
     assert parent_of(exporter, "late") is None
@@ -206,6 +206,6 @@ async def test_requests_that_wait_for_their_turn_are_bounded(exporter: InMemoryS
         tracing.request(request(1))
     assert len(named(exporter, "chat")) == 100 - MOST_PENDING
     for number in range(100):
-        session.told(AudioCommitted(f"item {number}", None))
-    session.ended("client left")
+        session.on_event(AudioCommitted(f"item {number}", None))
+    session.on_end("client left")
     assert len(named(exporter, "chat")) == 100

@@ -112,8 +112,8 @@ async def test_nothing_to_say_asks_nothing(server: EdgeServer, text: str) -> Non
         ("1007", "bad_request"),
         ("garbage", "bad_response"),
         ("bad frame", "bad_response"),
-        ("no audio", "bad_response"),
-        ("quiet", "bad_response"),
+        ("no audio", "no_sound"),
+        ("quiet", "no_sound"),
     ],
 )
 async def test_failures_are_typed(server: EdgeServer, mood: Mood, code: str) -> None:

@@ -258,7 +258,7 @@ async def test_an_answer_without_sound_is_an_error(server: SpeechServer, body: b
     server.body = body
     with pytest.raises(EngineError, match="no sound") as caught:
         await said(server)
-    assert caught.value.code == "bad_response"
+    assert caught.value.code == "no_sound"
 
 
 async def test_a_reset_in_the_middle(server: SpeechServer) -> None:

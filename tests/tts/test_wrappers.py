@@ -10,9 +10,12 @@ from tests.support.speech_server import SpeechServer
 from voiceagent.audio.pcm import Pcm
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
+from voiceagent.section import EngineSection
+from voiceagent.server.app import VoiceServer
 from voiceagent.server.resources import make_engines
+from voiceagent.server.settings import AgentSection
 from voiceagent.session.spoken_text import SpokenText
-from voiceagent.settings import AgentSection, EngineSection, Settings, TtsSection
+from voiceagent.settings import Settings
 from voiceagent.tts.base import TtsAudio, TtsEngine, TtsRequest, WordTiming
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts
@@ -23,6 +26,7 @@ from voiceagent.tts.normalise import normalise
 from voiceagent.tts.normalised import NormalisedTts, WrittenTimings
 from voiceagent.tts.openai import OpenAITts
 from voiceagent.tts.retried import RetriedTts
+from voiceagent.tts.settings import TtsSection
 from voiceagent.tts.wrapper import innermost
 
 RATE = 24_000
@@ -253,3 +257,23 @@ async def test_the_cache_keeps_what_is_said() -> None:
     await spoken(whole, "It is 5.")
     await spoken(whole, "It is five.")
     assert len(voice.asked) == 1
+
+
+def test_the_default_instructions_tell_of_an_english_voice() -> None:
+    settings = Settings(llm=EngineSection(engine="embedded"))
+    assert VoiceServer(settings, make_engines(settings)).defaults().instructions.endswith("always answer in English.")
+    own = Settings(llm=EngineSection(engine="embedded"), agent=AgentSection(instructions="Be kind."))
+    assert VoiceServer(own, make_engines(own)).defaults().instructions == "Be kind."
+
+
+@pytest.mark.real
+async def test_hibari_leaves_out_the_sentence_it_cannot_say() -> None:
+    engine = HibariTts(HibariTts.Options(), STORE)
+    await engine.open()
+    try:
+        assert len(await spoken(engine, "It is sunny. 你好，世界。 Will you come?")) == 2
+        for foreign in ("你好，世界。", "Привет, мир.", "こんにちは"):
+            with pytest.raises(EngineError, match="English only"):
+                await spoken(engine, foreign)
+    finally:
+        await engine.close()

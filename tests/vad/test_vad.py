@@ -12,13 +12,12 @@ import av
 import numpy as np
 import pytest
 
-from voiceagent import engines
 from voiceagent.audio import wav
 from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.models.store import ModelStore
-from voiceagent.vad.base import WINDOW
+from voiceagent.vad.base import VAD_ENGINES, WINDOW
 from voiceagent.vad.gate import FRAME, Gate
 from voiceagent.vad.silero import BLANK, MAX_BATCH, SileroStream, SileroVad
 
@@ -304,8 +303,8 @@ async def test_a_damaged_model_is_a_config_error(models: ModelStore, tmp_path: P
 
 def test_it_is_found_by_its_name(tmp_path: Path) -> None:
     store = ModelStore(tmp_path)
-    assert isinstance(engines.make("vad", {"engine": "silero", "aggressiveness": 1}, store), SileroVad)
+    assert isinstance(VAD_ENGINES.make("[vad]", {"engine": "silero", "aggressiveness": 1}, store), SileroVad)
     with pytest.raises(ConfigError, match="aggressiveness"):
-        engines.make("vad", {"engine": "silero", "aggressiveness": 4}, store)
+        VAD_ENGINES.make("[vad]", {"engine": "silero", "aggressiveness": 4}, store)
     with pytest.raises(ConfigError, match="agressiveness"):
-        engines.make("vad", {"engine": "silero", "agressiveness": 2}, store)
+        VAD_ENGINES.make("[vad]", {"engine": "silero", "agressiveness": 2}, store)

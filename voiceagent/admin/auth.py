@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
 
-from voiceagent.server.admission import Denied, presented_key
+from voiceagent.channels.channel import Denied, presented_key
 
 COOKIE = "voiceagent_admin"
 COOKIE_SECONDS = 12 * 3600

@@ -1,4 +1,4 @@
-"""What an operator sees: the talks in progress, how fast they are answered, what fails, what it costs."""
+"""Board: what an operator sees of the sessions in progress, their latency, failures and cost."""
 
 import time
 from collections import Counter, deque
@@ -13,27 +13,39 @@ from voiceagent.admin.live_session import LiveSession, SessionRow
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.failover.reports import FailoverStatus
 from voiceagent.llm.layers import layers
-from voiceagent.server.metrics import Metrics
 from voiceagent.session.events import Event, ResponseDone, TranscriptFailed, TurnTimed
 from voiceagent.session.timeline import PARTS, now
 
 TURNS_KEPT = 500
 """Turns of which the percentiles are taken: the latest."""
 MOST_ROWS = 200
-"""Talks that are listed, the longest first; the others are only counted."""
+"""Sessions that are listed, the longest first; the others are only counted."""
 RESPONSE = "response"
 
 
 @runtime_checkable
 class ReportsEndpoints(Protocol):
-    """A language model that knows how its endpoints are."""
+    """A language model that knows the state of its endpoints."""
 
     def status(self) -> FailoverStatus: ...
 
 
+class ServerNumbers(Protocol):
+    """What the server measures."""
+
+    @property
+    def lag(self) -> float:
+        """Longest delay of the event loop lately, in seconds."""
+        ...
+
+    def refusals(self) -> Mapping[str, int]:
+        """Connections refused since the start, by reason."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds of one stage over the latest `count` turns. The first is the whole response."""
+    """Latency of one stage in milliseconds, over the latest `count` turns. The first stage is the whole response."""
 
     stage: str
     count: int
@@ -43,7 +55,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """What the answers of one endpoint took since the server began."""
+    """Tokens and cost of the responses of one endpoint since the server began."""
 
     endpoint: str
     replies: int
@@ -53,8 +65,8 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything, now. `seconds` since the server began; `lag_ms` is the loop's worst delay of late; `llm`
-    None for a model of one endpoint."""
+    """The whole board at one moment. `seconds` since the server began; `lag_ms` is the loop's worst delay lately; `llm`
+    is None for a model of one endpoint."""
 
     seconds: int
     draining: bool
@@ -69,11 +81,13 @@ class Snapshot:
 
 
 class Board:
-    def __init__(self, metrics: Metrics, llm: LlmEngine, draining: Callable[[], bool]) -> None:
-        self.talks: dict[str, LiveSession] = {}
-        """Those in progress, by session."""
+    """Follows all sessions of the server by one LiveSession each."""
+
+    def __init__(self, metrics: ServerNumbers, llm: LlmEngine, draining: Callable[[], bool]) -> None:
+        self.live: dict[str, LiveSession] = {}
+        """The sessions in progress, by id."""
         self.feed = BoardFeed(lambda: msgspec.json.encode(self.snapshot()).decode())
-        """Snapshots, for those who look."""
+        """Snapshots, for the operators who look."""
         self._metrics = metrics
         self._llm = next((layer for layer in layers(llm) if isinstance(layer, ReportsEndpoints)), None)
         self._draining = draining
@@ -83,16 +97,16 @@ class Board:
         self._spend: dict[str, Spend] = {}
 
     def enter(self, session: str, protocol: str, tenant: str, stop: Callable[[], None]) -> LiveSession:
-        """A talk begins; `stop` ends it."""
-        talk = LiveSession(session, protocol, tenant, stop, self.count)
-        self.talks[session] = talk
-        return talk
+        """The observer of a session that begins; `stop` ends it."""
+        live = LiveSession(session, protocol, tenant, stop, self.count)
+        self.live[session] = live
+        return live
 
     def leave(self, session: str) -> None:
-        del self.talks[session]
+        del self.live[session]
 
     def count(self, event: Event) -> None:
-        """What happens in any of them."""
+        """Count an event of any session."""
         match event:
             case TurnTimed(timeline=timeline):
                 if timeline.response_ms is not None:
@@ -114,11 +128,11 @@ class Board:
 
     def snapshot(self) -> Snapshot:
         moment = now()
-        longest = list(self.talks.values())[:MOST_ROWS]
+        longest = list(self.live.values())[:MOST_ROWS]
         return Snapshot(
             seconds=int(time.monotonic() - self._began),
             draining=self._draining(),
-            sessions=len(self.talks),
+            sessions=len(self.live),
             lag_ms=round(self._metrics.lag * 1000),
             talks=[talk.row(moment) for talk in longest],
             latency=[latency(stage, values) for stage, values in self._stages.items()],

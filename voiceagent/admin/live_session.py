@@ -104,21 +104,21 @@ class LiveSession:
 
     # -- as an onlooker ---------------------------------------------------------------------------------------------
 
-    def asked(self, command: Command) -> None:
+    def on_command(self, command: Command) -> None:
         if isinstance(command, AppendAudio):
             self._heard_ms += 1000 * len(command.pcm) / command.rate
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self._count(event)
         self._follow(event)
         if not isinstance(event, ResponseAudio):
             self._show(event)
 
-    def noted(self, item: AnyItem) -> None:
+    def on_item(self, item: AnyItem) -> None:
         if isinstance(item, Item) and item.role == "assistant":  # how much of it was heard
             self._show(ItemRetrieved(item))
 
-    def ended(self, reason: str) -> None:
+    def on_end(self, reason: str) -> None:
         for watcher in list(self._watchers):
             watcher.end()
 

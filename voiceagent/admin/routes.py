@@ -1,5 +1,5 @@
-"""The operator's view: `/admin`, only where `[admin] key` is set. What it shows is in `admin_board`, who may look in
-`admin_gate`."""
+"""The operator's pages: `/admin`, only where `[admin] key` is set. What they show is in `board`,
+who may look in `auth`."""
 
 import asyncio
 import logging
@@ -15,11 +15,11 @@ from voiceagent.admin.auth import AdminAuth
 from voiceagent.admin.board import Board
 from voiceagent.admin.feed import MOST_STREAMS, EventStream
 from voiceagent.admin.live_session import LiveSession
-from voiceagent.channels.channel import Channel, ChannelHost, answering
+from voiceagent.admin.settings import AdminSection
+from voiceagent.channels.channel import Channel, Denied, answering
 from voiceagent.channels.web.routes import SECURITY, TYPES, WEB, File
 from voiceagent.recordings.store import RecordingStore
 from voiceagent.report.page import frame, render
-from voiceagent.server.admission import Denied
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class AdminRoutes:
         return Response(status_code=204, headers=PRIVATE)
 
     def _talk(self, request: Request) -> LiveSession:
-        talk = self._board.talks.get(request.path_params["session"])
+        talk = self._board.live.get(request.path_params["session"])
         if talk is None:
             raise NO_TALK
         return talk
@@ -221,8 +221,8 @@ async def form_key(request: Request) -> str:
         return ""
 
 
-def channel(host: ChannelHost) -> Channel:
-    key, board = host.settings.admin.key, host.board
-    if key is None or board is None:
+def channel(section: AdminSection, board: Board | None, recordings: RecordingStore | None) -> Channel:
+    """The operator's pages; none without a key. `recordings` is None where sessions are not recorded."""
+    if section.key is None or board is None:
         return Channel()
-    return AdminRoutes(AdminAuth(key), board, host.recordings).channel
+    return AdminRoutes(AdminAuth(section.key), board, recordings).channel

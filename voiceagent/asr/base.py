@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voiceagent.audio.pcm import Pcm
+from voiceagent.plugins import PluginKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +51,7 @@ class AsrEngine(Protocol):
     def stream(self, hint: AsrHint) -> AsrStream: ...
 
     async def close(self) -> None: ...
+
+
+ASR_ENGINES = PluginKind("asr", AsrEngine)
+"""The ASR engines that a configuration may name."""

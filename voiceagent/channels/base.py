@@ -1,4 +1,4 @@
-"""What every wire protocol is: a state machine without I/O between a client's messages and a session."""
+"""Wire protocol: a state machine without I/O between a client's messages and a session, and what it may ask for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ Frame = str | bytes
 """One WebSocket message: text or binary."""
 
 EndReason = Literal["finished", "draining", "idle", "expired", "too_slow", "ended", "internal_error"]
-"""Why the server ends a conversation: the talk is over, the server stops, nobody spoke, the talk was too long, the
-client does not read, somebody (an operator, a tool) ended it, a bug."""
+"""Why the server ends a session: it is finished, the server stops, nobody spoke, it was too long, the client does not
+read, somebody (an operator, a tool) ended it, a bug."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Answer with this message at once."""
+    """Send this message to the client."""
 
     frame: Frame
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Whatever is sent after this waits so many seconds first."""
+    """A pause of so many seconds before whatever is sent next."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Carry out a command; `ref` is the client's own id of the message, which a refusal must name."""
+    """Execute a command of the session; `ref` is the client's own id of the message, which a refusal must name."""
 
     command: Command
     ref: str | None = None
@@ -40,7 +40,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class SetTimer:
-    """Call `wake(name)` in so many seconds, or never when `seconds` is None; replaces an earlier Wake of that name."""
+    """Call `on_timer(name)` in so many seconds; never if `seconds` is None. Replaces an earlier timer of that name."""
 
     name: str
     seconds: float | None
@@ -53,7 +53,7 @@ class HangUp:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Give the caller to somebody else (E.164, `sip:` or a queue's name) and leave."""
+    """Transfer the caller to somebody else (E.164, `sip:` or a queue's name) and leave the call."""
 
     destination: str
 
@@ -67,8 +67,8 @@ class SendDigits:
 
 @dataclass(frozen=True, slots=True)
 class CallControl:
-    """Something of the call that needs the vendor's own interface: an HTTP request, mostly. What comes of it is told by
-    `controlled`; `ref` tells calls apart."""
+    """An operation on the call that needs the vendor's own interface: an HTTP request, mostly. `on_call_control` gets
+    its outcome; `ref` tells operations apart."""
 
     operation: HangUp | Transfer | SendDigits
     ref: str = ""
@@ -86,7 +86,7 @@ Action = Send | Delay | Execute | SetTimer | CallControl | CloseSocket
 
 
 class WireProtocol(Protocol):
-    """One connection's protocol state. No method blocks, waits or raises for anything a client sent."""
+    """The protocol state of one connection. No method blocks, waits or raises for anything a client sent."""
 
     @property
     def name(self) -> str:
@@ -102,29 +102,26 @@ class WireProtocol(Protocol):
         ...
 
     def encode(self, event: Event) -> Sequence[Frame | Action]:
-        """What to tell the client of a session's event, and what else is to be done about it; often nothing. A Frame is
-        sent like a Send. The audio of a reply must be bare frames, so that it can be dropped when that is cancelled.
-        What is asked of the session is asked after all of the event was told."""
+        """The messages that a session's event is to the client, and what else is to be done about it; often nothing. A
+        Frame is sent like a Send. The audio of a response must be bare frames, so that it can be dropped when that is
+        cancelled. Commands are executed after all messages of the event were sent."""
         ...
 
-    def wake(self, name: str) -> list[Action]:
-        """The time of a Wake has come."""
+    def on_timer(self, name: str) -> list[Action]:
+        """A timer that SetTimer has set is due."""
         ...
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
-        """A Control is done, or has failed for this reason."""
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
+        """A CallControl is done, or has failed for this reason."""
         ...
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
-        """What to tell the client when its command was refused."""
+        """The messages to the client whose command was refused."""
         ...
 
     def end(self, reason: EndReason) -> tuple[list[Frame], int]:
-        """Last words and the close code when the server ends the conversation."""
+        """The last messages and the close code when the server ends the session."""
         ...
-
-
-# What needs a vendor's own interface during a call: hanging up, transferring, sending digits.
 
 
 class ControlError(VoiceagentError):
@@ -132,6 +129,8 @@ class ControlError(VoiceagentError):
 
 
 class CallController(Protocol):
+    """The vendor's own interface to a call in progress: hanging up, transferring, sending digits."""
+
     async def carry_out(self, operation: HangUp | Transfer | SendDigits) -> None:
         """Within a deadline of its own. Raises ControlError."""
         ...

@@ -1,4 +1,4 @@
-"""What a door sees of the server behind it."""
+"""Channel: one world of clients on the server's port, and the server as a channel sees it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,19 +10,33 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.websockets import WebSocket
 
-from voiceagent.admin.board import Board
 from voiceagent.channels.base import CallController, WireProtocol
 from voiceagent.channels.transport import Transport
-from voiceagent.recordings.store import RecordingStore
-from voiceagent.server.admission import Admission, Denied
+from voiceagent.plugins import PluginKind
 from voiceagent.session.options import SessionOptions
-from voiceagent.settings import Settings
+
+ANYONE = "anyone"
+"""The tenant of clients that connect where no API keys are configured."""
+SUBPROTOCOL_KEY = "openai-insecure-api-key."
+"""Browsers cannot set headers: they send the API key as a WebSocket subprotocol with this prefix."""
+
+
+@dataclass
+class Denied(Exception):
+    """A client that is not accepted. `status` is the HTTP status of the answer, `code` a short stable word for clients
+    and metrics; `retry_after` is in seconds, 0 where trying again is of no use."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client that may come in. `tenant` is the name of its API key, or whatever stands for who pays; `user` names the
-    person whose memory the talk has, within that tenant; `subprotocol` is the one to accept."""
+    """An authenticated client. `tenant` is the name of its API key, or of whatever else is accounted for it; `user`
+    names the person whose memory the session has, within that tenant; `subprotocol` is the WebSocket subprotocol to
+    accept."""
 
     protocol: WireProtocol
     session_id: str
@@ -38,46 +52,87 @@ class Client:
 
 
 class ChannelHost(Protocol):
-    """The server. `new_id("item")` makes an unguessable id with that prefix."""
+    """The server, as channels see it."""
 
-    settings: Settings
-    admission: Admission
-    board: Board | None
-    """What an operator sees; None where nobody may."""
-    recordings: RecordingStore | None
-    """Where talks are recorded, if they are."""
+    @property
+    def keys_required(self) -> bool:
+        """Whether API keys are configured, so that clients need one."""
+        ...
 
-    def new_id(self, kind: str) -> str: ...
+    @property
+    def session_seconds(self) -> float:
+        """The longest session, in seconds."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """The port that the server is configured to listen on."""
+        ...
+
+    def new_id(self, kind: str) -> str:
+        """An unguessable id with this prefix, such as `item_5f0c…`."""
+        ...
 
     def defaults(self) -> SessionOptions:
         """The options of a session whose client asks for nothing."""
         ...
 
-    def place(self, tenant: str) -> AbstractContextManager[None]:
-        """A place for one conversation. Raises Denied when there is none, or the engines are not loaded."""
+    def check_origin(self, origin: str | None) -> None:
+        """Check the origin that a web page's browser sends. Raises Denied 403."""
         ...
 
-    async def hold(self, transport: Transport, visitor: Client) -> None:
-        """The conversation, until it is over. Only within `place`."""
+    def check_key(self, authorization: str | None, subprotocols: Sequence[str] = ()) -> str:
+        """The tenant whose API key is presented; ANYONE where none are configured. Raises Denied 401."""
         ...
 
-    async def welcome(self, websocket: WebSocket, knock: Callable[[], Client]) -> None:
-        """The whole visit of a WebSocket client: `knock` says who it is or raises Denied, which becomes the HTTP answer
-        to the upgrade; then a place, and the conversation."""
+    def slot(self, tenant: str) -> AbstractContextManager[None]:
+        """A slot for one session. Raises Denied when there is none, or the engines are not loaded."""
+        ...
+
+    async def serve(self, transport: Transport, client: Client) -> None:
+        """The whole session of a client, until it is over. Only within `slot`."""
+        ...
+
+    async def accept(self, websocket: WebSocket, authenticate: Callable[[], Client]) -> None:
+        """Everything for a WebSocket client: `authenticate` says who it is or raises Denied, which becomes the HTTP
+        answer to the upgrade; then a slot, and the session."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """`routes` are served on the server's port. `run`, if any, lives as long as the server does; it is cancelled at the
-    end."""
+    """What the server runs for a channel. `routes` are served on the server's port. `run`, if any, lives as long as the
+    server does; it is cancelled at the end."""
 
     routes: Sequence[BaseRoute] = ()
     run: Callable[[], Awaitable[None]] | None = None
 
 
+class ChannelPlugin(Protocol):
+    """A channel of another package. Constructed from its Options and the ChannelHost."""
+
+    def channel(self) -> Channel:
+        """Its routes and its own work."""
+        ...
+
+
+CHANNELS = PluginKind("channels", ChannelPlugin)
+"""The channels of other packages that a configuration may name."""
+
+
+def presented_key(authorization: str | None, subprotocols: Sequence[str]) -> str:
+    """The key from the Authorization header or the browser's subprotocol, "" when there is neither."""
+    if authorization is not None:
+        scheme, _, value = authorization.partition(" ")
+        return value.strip() if scheme.lower() == "bearer" else ""
+    for subprotocol in subprotocols:
+        if subprotocol.startswith(SUBPROTOCOL_KEY):
+            return subprotocol.removeprefix(SUBPROTOCOL_KEY)
+    return ""
+
+
 def error_response(denied: Denied) -> JSONResponse:
-    """Why not, in the shape OpenAI's clients read."""
+    """The HTTP answer to a client that is denied, in the shape that OpenAI's clients read."""
     kind = "invalid_request_error" if denied.status < 500 else "server_error"
     error = {"type": kind, "code": denied.code, "message": denied.message, "param": None}
     headers = {"retry-after": str(denied.retry_after)} if denied.retry_after else None
@@ -85,7 +140,7 @@ def error_response(denied: Denied) -> JSONResponse:
 
 
 def answering(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """A page whose Denied become HTTP errors."""
+    """A handler of HTTP requests whose Denied become HTTP errors."""
 
     async def answer(request: Request) -> Response:
         try:

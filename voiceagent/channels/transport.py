@@ -1,4 +1,4 @@
-"""What carries messages between a client and the driver: a WebSocket, or anything else that has messages."""
+"""Transport: carries messages between a client and its connection handler; a WebSocket, or whatever has messages."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -7,12 +7,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from voiceagent.channels.base import Frame
 
-SET_MESSAGE_HANDLER = "voiceagent.give_to"
-"""An extension of the ASGI scope, offered by our own server: `give_to(taker)` has messages given to `taker` as they are
-read, instead of through `receive`; None ends it."""
+SET_MESSAGE_HANDLER = "voiceagent.set_message_handler"
+"""An extension of the ASGI scope, offered by our own server: `set(handler)` has messages handed to it as they are read,
+instead of through `receive`; None ends it."""
 
 MessageHandler = Callable[[Frame], bool]
-"""Takes a message, or returns False when it is to come through `receive`, as all do while one waits there."""
+"""Handles a message, or returns False when it is to come through `receive`, as all do while one waits there."""
 
 
 class ClientDisconnected(Exception):
@@ -20,25 +20,27 @@ class ClientDisconnected(Exception):
 
 
 class Transport(Protocol):
+    """A connection that carries whole messages both ways."""
+
     async def receive(self) -> Frame:
-        """The client's next message. Raises Gone."""
+        """The client's next message. Raises ClientDisconnected."""
         ...
 
     async def send(self, frame: Frame) -> None:
-        """Raises Gone."""
+        """Raises ClientDisconnected."""
         ...
 
     async def close(self, code: int, reason: str) -> None:
-        """End the connection, if that is not over. Raises Gone."""
+        """End the connection, if that is not over. Raises ClientDisconnected."""
         ...
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None:
-        """Have messages given to `taker` as they come, without waking a task, where that can be done."""
+    def set_message_handler(self, handler: MessageHandler | None) -> None:
+        """Have messages handed to `handler` as they come, without waking a task, where that can be done."""
         ...
 
 
 class WebSocketTransport:
-    """An accepted WebSocket."""
+    """The transport of an accepted WebSocket."""
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
@@ -67,7 +69,7 @@ class WebSocketTransport:
         except (WebSocketDisconnect, RuntimeError):
             raise ClientDisconnected from None
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None:
+    def set_message_handler(self, handler: MessageHandler | None) -> None:
         offered = self._websocket.scope.get("extensions", {}).get(SET_MESSAGE_HANDLER)
         if offered is not None:
-            offered["give_to"](taker)
+            offered["set"](handler)

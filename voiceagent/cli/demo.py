@@ -39,8 +39,9 @@ from voiceagent.errors import ConfigError
 
 TURNS = ASSETS / "demo"
 """The spoken turns that come with the package, and `script.toml` that says what they are."""
-START_SECONDS = 60.0
-"""How long the server may take to load its models."""
+START_SECONDS = 300.0
+"""How long the server may take to load its models: seconds, but minutes at the first time on a busy machine. One that
+fails ends, and is not waited for."""
 STOP_SECONDS = 10.0
 """How long it may take to stop."""
 LISTENING = "listening on "
@@ -260,7 +261,8 @@ def timing_line(turn: DemoTurn) -> str:
 @asynccontextmanager
 async def server(config: Path | None, added: Mapping[str, str] | None = None) -> AsyncIterator[str]:
     """`voiceagent serve` in a process of its own on a free port; yields its URL. `added` to its environment."""
-    command = [sys.executable, "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
+    # -P: a folder named voiceagent where the user happens to be, such as a checkout, is not this package.
+    command = [sys.executable, "-P", "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
     if config is not None:
         command += ["--config", str(config)]
     environment = {"VOICEAGENT_SERVER__LOG_LEVEL": "warning", **os.environ, **(added or {})}

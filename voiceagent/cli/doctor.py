@@ -22,13 +22,17 @@ from rich.text import Text
 from voiceagent import engines
 from voiceagent.errors import ConfigError
 from voiceagent.extras import MissingExtra
+from voiceagent.memory.base import MEMORY_STORES
+from voiceagent.memory.settings import StoreSection
 from voiceagent.models.pip import without_credentials
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import EngineSection, ServerSection, Settings
+from voiceagent.server.configuration import engine_sections
+from voiceagent.server.settings import ServerSection
+from voiceagent.settings import Settings
 
 State = Literal["good", "warning", "wrong"]
 
-LOCAL_MODELS: Mapping[tuple[engines.Kind, str], str] = {
+LOCAL_MODELS: Mapping[tuple[engines.EngineStage, str], str] = {
     ("vad", "silero"): "silero-vad",
     ("asr", "sherpa"): "moonshine-tiny-en",
     ("llm", "embedded"): "smollm2-135m-instruct",
@@ -62,7 +66,7 @@ def report(settings: Settings, store: ModelStore) -> list[Check]:
         _sound(),
         _port(settings.server),
         *_tls(settings.server),
-        _memory(settings.memory.path),
+        _memory(settings.memory),
         _keys(settings),
     ]
     return [replace(check, detail=_clean(check.detail, secrets), mend=_clean(check.mend, secrets)) for check in checks]
@@ -77,10 +81,6 @@ def show(checks: Sequence[Check], console: Console) -> None:
         state = Text(check.state, style=colours[check.state])
         table.add_row(state, Text(check.what), Text(check.detail), Text(check.mend))
     console.print(table)
-
-
-def _sections(settings: Settings) -> dict[engines.Kind, EngineSection]:
-    return {"vad": settings.vad, "asr": settings.asr, "llm": settings.llm_section, "tts": settings.tts}
 
 
 def _packages() -> Check:
@@ -103,14 +103,14 @@ def _packages() -> Check:
 
 
 def _engines(settings: Settings, store: ModelStore) -> Iterator[Check]:
-    for kind, section in _sections(settings).items():
+    for kind, section in engine_sections(settings).items():
         what = f"engine [{kind}]"
         try:
-            engines.make(kind, section.with_options(), store)
+            engines.KINDS[kind].make(f"[{kind}]", section.with_options(), store)
         except MissingExtra as error:
             yield Check(what, "wrong", str(error), error.command)
         except ConfigError as error:
-            there = ", ".join(engines.names(kind))
+            there = ", ".join(engines.KINDS[kind].names())
             yield Check(what, "wrong", str(error), f"correct [{kind}] in the configuration; engines: {there}")
         except (ImportError, OSError) as error:  # OSError: a shared library that is not there
             yield Check(what, "wrong", f"{section.engine} cannot be loaded: {error}", "pip install voiceagent")
@@ -123,7 +123,7 @@ def _engines(settings: Settings, store: ModelStore) -> Iterator[Check]:
 def _models(settings: Settings, store: ModelStore) -> Iterator[Check]:
     """The models that the configured engines load."""
     known = {model.name for model in store.catalogue}
-    for kind, section in _sections(settings).items():
+    for kind, section in engine_sections(settings).items():
         name = section.with_options().get("model", LOCAL_MODELS.get((kind, section.engine)))
         if name not in known or (kind, section.engine) not in LOCAL_MODELS:
             continue
@@ -186,12 +186,18 @@ def _tls(server: ServerSection) -> Iterator[Check]:
         yield Check("TLS", "good", str(server.tls_cert))
 
 
-def _memory(path: str) -> Check:
-    if not path:
+def _memory(section: StoreSection) -> Check:
+    if not section.enabled:
         return Check("memory", "good", "kept in no file: [memory] path is empty")
-    if "://" in path:
-        return Check("memory", "good", f"{path} (not tried: that needs the network)")
-    file = Path(path).expanduser()
+    try:
+        MEMORY_STORES.make("[memory]", section.with_options())
+    except ConfigError as error:
+        return Check("memory", "wrong", str(error), "correct [memory] in the configuration")
+    if section.engine != "sqlite":
+        return Check("memory", "good", f"{section.engine} (not tried)")
+    if "://" in section.path:
+        return Check("memory", "good", f"{section.path} (not tried: that needs the network)")
+    file = Path(section.path).expanduser()
     if not file.parent.is_dir():
         return Check("memory", "wrong", f"there is no folder {file.parent}", f"mkdir -p {file.parent}")
     if not os.access(file.parent, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
@@ -227,7 +233,7 @@ def _loopback(host: str) -> bool:
 def _secrets(settings: Settings) -> set[str]:
     """Every value that must not be shown, wherever an engine might repeat it."""
     found = {key.key.get_secret_value() for key in settings.limits.api_keys}
-    for section in _sections(settings).values():
+    for section in engine_sections(settings).values():
         found.update(_secret_options(section.with_options()))
     found.update(value for name, value in os.environ.items() if name.endswith(("_KEY", "_TOKEN", "_SECRET")))
     return {secret for secret in found if len(secret) > 3}

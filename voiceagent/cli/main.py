@@ -16,15 +16,18 @@ from rich.markup import escape
 
 from voiceagent import __version__, settings
 from voiceagent.cli import recordings
+from voiceagent.cli.config import app as config_app
 from voiceagent.cli.eval import evaluate
 from voiceagent.cli.llm import app as llm_app
 from voiceagent.cli.memory import app as memory_app
 from voiceagent.cli.models import app as models_app
 from voiceagent.cli.speakers import app as speakers_app
 from voiceagent.cli.tools import app as tools_app
-from voiceagent.errors import VoiceagentError
+from voiceagent.errors import ConfigError, VoiceagentError
+from voiceagent.problems import lines_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(config_app, name="config", help="The configuration file.")
 app.add_typer(models_app, name="models", help="The model files on this machine.")
 app.add_typer(memory_app, name="memory", help="What is remembered of users.")
 app.add_typer(recordings.app, name="recordings", help="The recorded talks.")
@@ -47,7 +50,9 @@ def plain_errors() -> Iterator[None]:
         error = group.exceptions[0]
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        lines = lines_of(error) if isinstance(error, ConfigError) else (str(error),)
+        for line in lines:
+            Console(stderr=True).print(f"[red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
@@ -70,11 +75,12 @@ def serve(
     """Serve on one port until SIGTERM; then let talks finish."""
     from voiceagent.cli.demo import LISTENING
     from voiceagent.server.app import VoiceServer
+    from voiceagent.server.configuration import load_checked
     from voiceagent.server.resources import make_engines
     from voiceagent.server.serve import serve as run
 
     with plain_errors():
-        loaded = settings.load(config)
+        loaded = load_checked(config)
         changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
         log_to_stderr(loaded.server.log_level)

@@ -10,8 +10,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from voiceagent.errors import ConfigError, VoiceagentError
-from voiceagent.memory.base import MemoryStore
-from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.memory.base import MEMORY_STORES, MemoryStore
+from voiceagent.memory.settings import StoreSection
 from voiceagent.settings import load
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def _run(config: Path | None, path: Path | None, work: Callable[[MemoryStore], A
     """Do something with the store; an error goes to stderr and ends the command with status 1."""
 
     async def with_store() -> T:
-        async with _opened(_file(config, path)) as store:
+        async with _opened(_section(config, path)) as store:
             return await work(store)
 
     try:
@@ -73,8 +73,8 @@ def _run(config: Path | None, path: Path | None, work: Callable[[MemoryStore], A
 
 
 @asynccontextmanager
-async def _opened(path: Path) -> AsyncIterator[MemoryStore]:
-    store = SqliteMemory(path)
+async def _opened(section: StoreSection) -> AsyncIterator[MemoryStore]:
+    store = MEMORY_STORES.make("[memory]", section.with_options())
     await store.open()
     try:
         yield store
@@ -82,16 +82,14 @@ async def _opened(path: Path) -> AsyncIterator[MemoryStore]:
         await store.close()
 
 
-def _file(config: Path | None, path: Path | None) -> Path:
-    if path is None:
-        configured = load(config).memory.path
-        if not configured:
-            raise ConfigError("no memory is kept: [memory] path is empty; give --config or --path")
-        path = Path(configured)
-    path = path.expanduser()
-    if not path.is_file():
-        raise ConfigError(f"there is no memory file at {path}")
-    return path
+def _section(config: Path | None, path: Path | None) -> StoreSection:
+    """The memory to look at. Raises ConfigError when there is none."""
+    section = load(config).memory if path is None else StoreSection(path=str(path))
+    if not section.enabled:
+        raise ConfigError("no memory is kept: [memory] path is empty; give --config or --path")
+    if section.engine == "sqlite" and not (file := Path(section.path).expanduser()).is_file():
+        raise ConfigError(f"there is no memory file at {file}")
+    return section
 
 
 def _time(at: float) -> str:

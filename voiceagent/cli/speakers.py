@@ -8,10 +8,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from voiceagent.channels.channel import ANYONE
 from voiceagent.channels.xiaozhi.fleet.store import Speaker, SpeakerStore
 from voiceagent.channels.xiaozhi.settings import device_id, tenant_name
 from voiceagent.errors import ConfigError, VoiceagentError
-from voiceagent.server.admission import ANYONE
 from voiceagent.settings import load
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from rich.table import Table
 from voiceagent.errors import VoiceagentError
 from voiceagent.llm.base import Caller
 from voiceagent.settings import load
-from voiceagent.tools.base import Tool
-from voiceagent.tools.build import Configured, make_sources
+from voiceagent.tools.base import Tool, ToolSource
+from voiceagent.tools.build import make_sources
 from voiceagent.tools.mcp.source import McpSource
 from voiceagent.tools.toolbox import Failed, Toolbox
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 app = typer.Typer(help="What agents may call.", no_args_is_help=True)
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help=r"The TOML file with \[tools].")]
-Opened = tuple[tuple[Configured, ...], Toolbox]
+Opened = tuple[tuple[ToolSource, ...], Toolbox]
 
 
 @app.command("list")

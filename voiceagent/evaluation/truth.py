@@ -2,12 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import cast
 
 from voiceagent_client.pcm import RATE, Pcm
 
-from voiceagent import engines
-from voiceagent.asr.base import AsrEngine, AsrHint
+from voiceagent.asr.base import ASR_ENGINES, AsrEngine, AsrHint
 from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.audio.resample import Resampler
 from voiceagent.evaluation.measure import TurnResult
@@ -25,7 +23,7 @@ Recognise = Callable[[Pcm], Awaitable[str]]
 async def recogniser(engine: AsrEngine | None = None) -> AsyncIterator[Recognise]:
     """The default recogniser, or this one, already open. Raises ConfigError when its model is not there."""
     made = engine is None
-    listener = cast(AsrEngine, engines.make("asr", {"engine": "sherpa"}, ModelStore())) if engine is None else engine
+    listener = ASR_ENGINES.make("[asr]", {"engine": "sherpa"}, ModelStore()) if engine is None else engine
     if made:
         await listener.open()
     try:

@@ -9,6 +9,7 @@ import msgspec
 from pydantic import SecretStr
 
 from voiceagent.errors import ConfigError, EngineError
+from voiceagent.plugins import PluginKind
 
 _CATEGORY = re.compile(r"[A-Za-z0-9_/-]{1,64}")
 
@@ -27,6 +28,10 @@ class Moderator(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+MODERATORS = PluginKind("guard", Moderator)
+"""Moderators of third parties."""
 
 
 class WordList:

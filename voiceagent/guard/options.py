@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
-from voiceagent.section import Seconds, Section, WebAddress
+from voiceagent.section import EngineSection, Seconds, Section, WebAddress
 
 ENGLISH = "I am sorry, I cannot talk about that."
 CHINESE = "抱歉，这个话题我不能谈。"
@@ -34,25 +34,11 @@ class EndpointModeration(Section):
     """How long a verdict may take."""
 
 
-class ModeratorOptions(BaseModel):
-    """A moderator of your own. Every other key is an option of its own."""
+class ModeratorSection(EngineSection):
+    """A moderator of your own: a plug-in of the kind `guard`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    moderator: Annotated[str, Field(min_length=1)]
-    """Its name in the entry point group `voiceagent.guard`, or `package.module:Class`."""
     sides: Sides = BOTH
     """What it sees: what the user says, what the model answers, or both."""
-
-    @property
-    def own_options(self) -> dict[str, object]:
-        """The keys that are the moderator's own. Keys (secrets) may be among them: never to be shown."""
-        return dict(self.model_extra or {})
-
-    def __repr__(self) -> str:
-        return f"ModeratorOptions(moderator={self.moderator!r})"
-
-    __str__ = __repr__
 
 
 class GuardSection(Section):
@@ -70,7 +56,7 @@ class GuardSection(Section):
     """What words and patterns are looked for in: what the user says, what the model answers, or both."""
     endpoint: EndpointModeration | None = None
     """A moderation service."""
-    moderators: tuple[ModeratorOptions, ...] = ()
+    moderators: tuple[ModeratorSection, ...] = ()
     """Moderators of your own."""
     open_when_away: bool = True
     """Where a moderator gives no verdict the text passes, or else is blocked."""

@@ -6,8 +6,16 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from voiceagent.plugins import PluginKind
+
 Role = Literal["system", "user", "assistant", "tool"]
 Effort = Literal["minimal", "low", "medium", "high", "xhigh"]
+
+INSTRUCTIONS = (
+    "You are a friendly voice assistant. Your words are spoken aloud: answer in one or two short plain sentences, "
+    "without lists, markup or emoji, in the language of the user."
+)
+"""The system prompt of an agent that has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +132,7 @@ class LlmEngine(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+LLM_ENGINES = PluginKind("llm", LlmEngine)
+"""The LLM engines that a configuration may name."""

@@ -20,11 +20,10 @@ import xllamacpp
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, Message
+from voiceagent.llm.base import INSTRUCTIONS, Completed, LlmEvent, LlmRequest, Message
 from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
 from voiceagent.llm.slots import Slots
 from voiceagent.models.store import ModelStore
-from voiceagent.settings import INSTRUCTIONS
 
 logger = logging.getLogger(__name__)
 

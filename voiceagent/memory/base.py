@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from voiceagent.plugins import PluginKind
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -37,3 +39,7 @@ class MemoryStore(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+MEMORY_STORES = PluginKind("memory", MemoryStore)
+"""The memory stores that a configuration may name."""

@@ -1,4 +1,4 @@
-"""Memory in one SQLite file, which several processes on one machine may share."""
+"""SQLite memory: one file, which several processes on one machine may share."""
 
 import asyncio
 import sqlite3
@@ -10,6 +10,7 @@ from typing import TypeVar
 from voiceagent.database import Layout, connect, storable
 from voiceagent.errors import EngineError
 from voiceagent.memory.base import Entry
+from voiceagent.section import Section
 
 T = TypeVar("T")
 
@@ -39,6 +40,13 @@ _RECALL = "SELECT item_id, role, text, at FROM entry WHERE user = ? ORDER BY num
 _USERS = "SELECT user, count(*), max(at) FROM entry GROUP BY user ORDER BY max(at) DESC"
 
 
+class SqliteOptions(Section):
+    """Memory in an SQLite file."""
+
+    path: Path
+    """The file; it is made when it is not there."""
+
+
 class SqliteMemory:
     """A MemoryStore. All SQL runs on one thread of its own, in the order of the calls; entries keep the order in which
     they were first stored, whatever the clock says. Raises EngineError (stage "memory") when the file fails in use.
@@ -46,8 +54,10 @@ class SqliteMemory:
     The file is made on `open()`, readable by its owner only.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path.expanduser()
+    Options = SqliteOptions
+
+    def __init__(self, options: SqliteOptions) -> None:
+        self._path = options.path.expanduser()
         self._worker: ThreadPoolExecutor | None = None
         self._database: sqlite3.Connection | None = None
 

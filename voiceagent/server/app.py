@@ -1,9 +1,9 @@
-"""The ASGI app: every protocol and page on one port. Mount it in an app of your own, or run it with `serve`."""
+"""The server's ASGI app: every channel and page on one port. Mount it in an app of your own, or run it with `serve`."""
 
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from voiceagent.admin import routes as admin
 from voiceagent.admin.board import Board
-from voiceagent.channels.channel import Client, error_response
+from voiceagent.channels.channel import CHANNELS, Channel, Client, Denied, error_response
 from voiceagent.channels.realtime import routes as realtime
 from voiceagent.channels.telephone.media_stream import routes as telephone
 from voiceagent.channels.telephone.vendors import asterisk, audiosocket, freeswitch, genesys, vonage
@@ -23,13 +23,19 @@ from voiceagent.channels.transport import Transport, WebSocketTransport
 from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
 from voiceagent.engines import Engines
+from voiceagent.llm.base import INSTRUCTIONS
 from voiceagent.llm.layers import layers
 from voiceagent.memory.base import MemoryStore
-from voiceagent.server.admission import Admission, Denied
+from voiceagent.server.admission import Admission
 from voiceagent.server.connection import ConnectionHandler
-from voiceagent.server.llm_extras import ResponseOutcomeObserver, llm_pages
+from voiceagent.server.llm_pages import llm_pages
 from voiceagent.server.metrics import Metrics, watch_lag
-from voiceagent.server.observer import ObservedMemoryRecorder, SessionObserver
+from voiceagent.server.observer import (
+    LearnsOutcomes,
+    ObservedMemoryRecorder,
+    ResponseOutcomeObserver,
+    SessionObserver,
+)
 from voiceagent.server.recorder import RecorderFactory
 from voiceagent.server.resources import open_shared
 from voiceagent.session.context import SessionResources
@@ -37,7 +43,7 @@ from voiceagent.session.events import Event
 from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
-from voiceagent.settings import INSTRUCTIONS, Settings
+from voiceagent.settings import Settings
 from voiceagent.tracing.options import tracing_in
 from voiceagent.tts.checked import KnowsVoices
 from voiceagent.tts.languages import only_in
@@ -45,21 +51,17 @@ from voiceagent.tts.wrapper import innermost
 
 log = logging.getLogger(__name__)
 
-DOORS = (
-    realtime.channel,
-    page.channel,
-    admin.channel,
+TELEPHONE_CHANNELS = (
     telephone.channel,
     vonage.channel,
     genesys.channel,
     freeswitch.channel,
     asterisk.channel,
     audiosocket.channel,
-    xiaozhi.channel,
 )
-"""Every world of clients that is served."""
+"""The telephone vendors and systems."""
 LAST_WORDS_SECONDS = 8.0
-"""How long talks that were told to end may take: what is noted is saved to memory in that time."""
+"""How long sessions that were told to end may take, which includes saving what the memory is to keep."""
 
 
 def new_id(kind: str) -> str:
@@ -78,68 +80,90 @@ class VoiceServer:
         self.admission = Admission(settings.limits)
         self._recorders = RecorderFactory(settings.recordings)
         self.recordings = self._recorders.store
-        watched = settings.admin.key is not None
-        self.board = Board(self.metrics, engines.llm, lambda: self.admission.draining) if watched else None
+        admin_key = settings.admin.key
+        self.board = (
+            Board(self.metrics, engines.llm, lambda: self.admission.draining) if admin_key is not None else None
+        )
+        """What an operator sees; None where nobody may look."""
         self.loaded = asyncio.Event()
         """Set when the engines are loaded, or have failed to."""
         self.failure: Exception | None = None
         self._engines = engines
         self._tracing = tracing_in(engines.llm, settings.tracing)
-        self._shared: SessionResources | None = None
+        self._resources: SessionResources | None = None
         self._memory: MemoryStore | None = None
         self._connections: set[ConnectionHandler] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._doors = [door(self) for door in DOORS]
+        self._channels = self._make_channels()
         self.app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
                 Route("/metrics", self._metrics),
                 *llm_pages(engines.llm, settings, self.admission),
-                *(route for door in self._doors for route in door.routes),
+                *(route for channel in self._channels for route in channel.routes),
             ],
             lifespan=self._lifespan,
         )
 
+    def _make_channels(self) -> list[Channel]:
+        """Raises ConfigError."""
+        settings = self.settings
+        return [
+            realtime.channel(self),
+            page.channel(self, settings.page),
+            admin.channel(settings.admin, self.board, self.recordings),
+            *(channel(self, settings.telephone) for channel in TELEPHONE_CHANNELS),
+            xiaozhi.channel(self, settings.xiaozhi),
+            *(
+                CHANNELS.make(f"[channels.{name}]", section.with_options(name), self).channel()
+                for name, section in settings.channels.items()
+            ),
+        ]
+
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        holding = asyncio.create_task(self._hold_shared(stop), name="engines")
+        resources = asyncio.create_task(self._keep_resources(stop), name="engines")
         helpers = [asyncio.create_task(watch_lag(self.metrics.loop_lag), name="loop lag")]
-        helpers += [asyncio.create_task(self._keep(door.run), name="door") for door in self._doors if door.run]
+        helpers += [
+            asyncio.create_task(self._run_channel(channel.run), name="channel")
+            for channel in self._channels
+            if channel.run
+        ]
         try:
             yield
         finally:
             stop.set()
             for helper in helpers:
                 helper.cancel()
-            await asyncio.gather(holding, *helpers, return_exceptions=True)
+            await asyncio.gather(resources, *helpers, return_exceptions=True)
 
-    async def _keep(self, run: Callable[[], Awaitable[None]]) -> None:
-        """A door's own work. A door that cannot do it (its port is taken) keeps the server from being ready."""
+    async def _run_channel(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a channel's own work. One that fails (its port is taken) keeps the server from being ready."""
         try:
             await run()
         except Exception as error:
             self.failure = error
             self.loaded.set()
 
-    async def _hold_shared(self, stop: asyncio.Event) -> None:
-        """Load the engines while the port is already open, so that /healthz can tell; close them at the end."""
+    async def _keep_resources(self, stop: asyncio.Event) -> None:
+        """Load the engines while the port is already open, so that /healthz can say so; close them at the end."""
         try:
             async with (
                 self._recorders.running(),
-                open_shared(self.settings, self._engines) as (self._shared, self._memory),
+                open_shared(self.settings, self._engines) as (self._resources, self._memory),
             ):
                 self.loaded.set()
                 await stop.wait()
         except Exception as error:
             self.failure = error
         finally:
-            self._shared = None
+            self._resources = None
             self.loaded.set()
 
     async def drain(self) -> None:
-        """Refuse new talks, let those in progress finish until the deadline, then end them."""
+        """Refuse new sessions, let those in progress finish until the deadline, then end them."""
         self.admission.draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.server.drain_seconds):
@@ -155,8 +179,8 @@ class VoiceServer:
     # -- pages ------------------------------------------------------------------------------------------------------
 
     async def _healthz(self, request: Request) -> Response:
-        """200 only when a talk could begin now."""
-        if self._shared is None:
+        """200 only when a session could begin now."""
+        if self._resources is None:
             return JSONResponse({"status": "loading" if self.failure is None else "failed"}, 503)
         if self.admission.draining:
             return JSONResponse({"status": "draining", "sessions": self.admission.sessions}, 503)
@@ -166,87 +190,22 @@ class VoiceServer:
         body, content_type = self.metrics.text()
         return Response(body, headers={"content-type": content_type})
 
-    # -- conversations ----------------------------------------------------------------------------------------------
+    # -- as a ChannelHost -------------------------------------------------------------------------------------------
+
+    @property
+    def keys_required(self) -> bool:
+        return self.admission.keys_required
+
+    @property
+    def session_seconds(self) -> float:
+        return self.settings.limits.session_seconds
+
+    @property
+    def port(self) -> int:
+        return self.settings.server.port
 
     def new_id(self, kind: str) -> str:
         return new_id(kind)
-
-    @contextmanager
-    def place(self, tenant: str) -> Iterator[None]:
-        if self.failure is not None:
-            raise Denied(503, "server_failed", "the engines could not be loaded")
-        if self._shared is None:
-            raise Denied(503, "server_loading", "the engines are still loading", retry_after=2)
-        with self.admission.seat(tenant), self.metrics.sessions.track_inprogress():
-            yield
-
-    async def welcome(self, websocket: WebSocket, knock: Callable[[], Client]) -> None:
-        try:
-            visitor = knock()
-            with self.place(visitor.tenant):
-                await websocket.accept(visitor.subprotocol)
-                await self.hold(WebSocketTransport(websocket), visitor)
-        except Denied as denied:
-            self.metrics.refused.labels(denied.code).inc()
-            await websocket.send_denial_response(error_response(denied))
-
-    async def hold(self, transport: Transport, visitor: Client) -> None:
-        shared = self._shared
-        assert shared is not None
-        log.info("session %s: begins, key %s", visitor.session_id, visitor.tenant)
-        observers = self._observers(visitor)
-        memory_recorder = ObservedMemoryRecorder(
-            observers,
-            self._memory,
-            memory_key(visitor.tenant, visitor.user) if visitor.user else None,
-            limit=2 * self.settings.memory.turns,
-        )
-
-        def make_session(emit: Callable[[Event], None]) -> Session:
-            return Session(
-                visitor.session_id,
-                shared,
-                self.defaults(),
-                emit=emit,
-                new_id=new_id,
-                memory_recorder=memory_recorder,
-                tenant=visitor.tenant,
-                user=visitor.user or "",
-            )
-
-        connection = ConnectionHandler(
-            transport, visitor.protocol, make_session, self.metrics, visitor.control, observers
-        )
-        if self.board is not None:
-            stop = partial(connection.stop, "ended")
-            observers.append(self.board.enter(visitor.session_id, visitor.kind, visitor.tenant, stop))
-        self._connections.add(connection)
-        self._empty.clear()
-        try:
-            await connection.run()
-        finally:
-            if self.board is not None:
-                self.board.leave(visitor.session_id)
-            self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
-            log.info("session %s: over", visitor.session_id)
-
-    def _observers(self, visitor: Client) -> list[SessionObserver]:
-        recorder = self._recorders.recorder(
-            visitor.session_id,
-            protocol=visitor.kind,
-            tenant=visitor.tenant,
-            user=visitor.user or "",
-            options=self.defaults(),
-        )
-        observers: list[SessionObserver] = [recorder] if recorder is not None else []
-        outcomes = ResponseOutcomeObserver.of(self._engines.llm, visitor.session_id, visitor.user or "")
-        if outcomes is not None:
-            observers.append(outcomes)
-        if self._tracing is not None:
-            observers.append(self._tracing.session(visitor.session_id, channel=visitor.kind, tenant=visitor.tenant))
-        return observers
 
     def defaults(self) -> SessionOptions:
         agent = self.settings.agent
@@ -258,3 +217,86 @@ class VoiceServer:
             language=agent.language,
             servers=() if self.settings.tools.client_mcp else None,
         )
+
+    def check_origin(self, origin: str | None) -> None:
+        self.admission.check_origin(origin)
+
+    def check_key(self, authorization: str | None, subprotocols: Sequence[str] = ()) -> str:
+        return self.admission.check_key(authorization, subprotocols)
+
+    @contextmanager
+    def slot(self, tenant: str) -> Iterator[None]:
+        if self.failure is not None:
+            raise Denied(503, "server_failed", "the engines could not be loaded")
+        if self._resources is None:
+            raise Denied(503, "server_loading", "the engines are still loading", retry_after=2)
+        with self.admission.slot(tenant), self.metrics.sessions.track_inprogress():
+            yield
+
+    async def accept(self, websocket: WebSocket, authenticate: Callable[[], Client]) -> None:
+        try:
+            client = authenticate()
+            with self.slot(client.tenant):
+                await websocket.accept(client.subprotocol)
+                await self.serve(WebSocketTransport(websocket), client)
+        except Denied as denied:
+            self.metrics.refused.labels(denied.code).inc()
+            await websocket.send_denial_response(error_response(denied))
+
+    async def serve(self, transport: Transport, client: Client) -> None:
+        resources = self._resources
+        assert resources is not None
+        log.info("session %s: begins, key %s", client.session_id, client.tenant)
+        observers = self._observers(client)
+        memory_recorder = ObservedMemoryRecorder(
+            observers,
+            self._memory,
+            memory_key(client.tenant, client.user) if client.user else None,
+            limit=2 * self.settings.memory.turns,
+        )
+
+        def make_session(emit: Callable[[Event], None]) -> Session:
+            return Session(
+                client.session_id,
+                resources,
+                self.defaults(),
+                emit=emit,
+                new_id=new_id,
+                memory_recorder=memory_recorder,
+                tenant=client.tenant,
+                user=client.user or "",
+            )
+
+        connection = ConnectionHandler(
+            transport, client.protocol, make_session, self.metrics, client.control, observers
+        )
+        if self.board is not None:
+            stop = partial(connection.stop, "ended")
+            observers.append(self.board.enter(client.session_id, client.kind, client.tenant, stop))
+        self._connections.add(connection)
+        self._empty.clear()
+        try:
+            await connection.run()
+        finally:
+            if self.board is not None:
+                self.board.leave(client.session_id)
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+            log.info("session %s: over", client.session_id)
+
+    def _observers(self, client: Client) -> list[SessionObserver]:
+        recorder = self._recorders.recorder(
+            client.session_id,
+            protocol=client.kind,
+            tenant=client.tenant,
+            user=client.user or "",
+            options=self.defaults(),
+        )
+        observers: list[SessionObserver] = [recorder] if recorder is not None else []
+        llm = next((layer for layer in layers(self._engines.llm) if isinstance(layer, LearnsOutcomes)), None)
+        if llm is not None:
+            observers.append(ResponseOutcomeObserver(llm, client.session_id, client.user or ""))
+        if self._tracing is not None:
+            observers.append(self._tracing.session(client.session_id, channel=client.kind, tenant=client.tenant))
+        return observers

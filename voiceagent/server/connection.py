@@ -1,4 +1,4 @@
-"""The driver: runs any wire protocol over any transport, with one session behind it."""
+"""Connection handler: runs a wire protocol over a transport, with one session behind it."""
 
 import asyncio
 import logging
@@ -29,28 +29,28 @@ from voiceagent.session.session import Session
 log = logging.getLogger(__name__)
 
 SEND_SECONDS = 20.0
-"""How long one message may wait for a client that does not read."""
+"""How long sending one message may take with a client that does not read."""
 SEND_CHECK_SECONDS = 2.0
-"""Between two looks at that."""
+"""Between two checks of that."""
 GOODBYE_SECONDS = 1.0
-"""How long last words and the closing handshake may take: firmware never answers a Close frame."""
+"""How long the last messages and the closing handshake may take: firmware never answers a Close frame."""
 BIG_FRAME = 256 * 1024
 """Bytes above which a message is parsed in a thread: 256 kB take about 1 ms, 16 MB would hold the loop for 60."""
-TURN_BYTES = 64 * 1024
-"""Bytes of messages after which the reader lets others run: those that wait are taken without a pause otherwise."""
+YIELD_BYTES = 64 * 1024
+"""Bytes of messages after which the reader yields to other tasks: it does not suspend while messages are waiting."""
 MESSAGE_BYTES = 1024
-"""What a message costs by itself, as bytes: ten thousand tiny ones in a burst must not fill the outbox with answers."""
+"""Added to a message's length for that: ten thousand tiny ones in a burst must not fill the outbox with answers."""
 
 
 class CloseConnection(Exception):
-    """Not an error: the server ends the connection with this close code, after these last messages."""
+    """Raised to end the connection with this close code, after these last messages. Not an error."""
 
     def __init__(self, code: int, reason: str = "", frames: list[Frame] | None = None) -> None:
         self.code, self.reason, self.frames = code, reason, frames or []
 
 
 class ConnectionHandler:
-    """One client. `run` returns when the connection is over; whatever the client does, nothing is left behind."""
+    """The connection of one client. `run` returns when it is over; whatever the client does, nothing is left behind."""
 
     def __init__(
         self,
@@ -67,13 +67,13 @@ class ConnectionHandler:
         self._control = control
         self._observers = observers
         self._tasks = asyncio.TaskGroup()
-        self._wakes: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._outbox = Outbox()
         self._session = make_session(self._emit)
         self._stop: asyncio.Future[EndReason] | None = None
         self._sending_since: float | None = None
-        self._busy = False
-        """A big message is being parsed."""
+        self._parsing = False
+        """A big message is being parsed in a thread."""
         self._over = False
 
     async def run(self) -> None:
@@ -81,8 +81,8 @@ class ConnectionHandler:
         ending = CloseConnection(1011, "internal error")
         try:
             async with self._tasks as tasks:
-                tasks.create_task(self._converse(), name="session")
-                tasks.create_task(self._write(), name="writer")
+                tasks.create_task(self._run_session(), name="session")
+                tasks.create_task(self._send(), name="sender")
                 tasks.create_task(self._watch(), name="watch")
                 await self._read()
         except* ClientDisconnected:
@@ -98,25 +98,25 @@ class ConnectionHandler:
             ending = self._ending("internal_error")
         self._over = True
         self._transport.set_message_handler(None)
-        for wake in self._wakes.values():
-            wake.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
         for observer in self._observers:
-            observer.ended(ending.reason or "client left")
+            observer.on_end(ending.reason or "client left")
         await self._close(ending)
 
     def stop(self, reason: EndReason) -> None:
-        """Ask the conversation to end."""
+        """Ask the session to end."""
         if self._stop is not None and not self._stop.done():
             self._stop.set_result(reason)
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 
-    async def _converse(self) -> None:
+    async def _run_session(self) -> None:
         raise self._ending(await self._session.run())
 
     async def _watch(self) -> None:
-        """End the conversation when that is asked for, or when a message does not get through. Looking now and then
-        costs less than a timer for every message."""
+        """End the session when that is asked for, or when a message cannot be sent. Checking now and then costs less
+        than a timer for every message."""
         assert self._stop is not None
         while not self._stop.done():
             await asyncio.wait((self._stop,), timeout=SEND_CHECK_SECONDS)
@@ -127,43 +127,43 @@ class ConnectionHandler:
 
     async def _read(self) -> None:
         await self._session.ready.wait()
-        self._act(self._protocol.start())
-        self._transport.set_message_handler(self._take)
-        taken = 0
+        self._perform(self._protocol.start())
+        self._transport.set_message_handler(self._handle)
+        read = 0
         while True:
             frame = await self._transport.receive()
             if len(frame) < BIG_FRAME:
-                self._act(self._protocol.receive(frame))
+                self._perform(self._protocol.receive(frame))
             else:
-                self._busy = True
+                self._parsing = True
                 actions = await asyncio.to_thread(self._protocol.receive, frame)
-                self._busy = False
-                self._act(actions)
-            taken += MESSAGE_BYTES + len(frame)
-            if taken > TURN_BYTES:
-                taken = 0
+                self._parsing = False
+                self._perform(actions)
+            read += MESSAGE_BYTES + len(frame)
+            if read > YIELD_BYTES:
+                read = 0
                 await asyncio.sleep(0)
 
-    def _take(self, frame: Frame) -> bool:
-        """A message as it is read. What needs patience is left to the reader: big ones, and those of a client that has
-        an answer waiting, lest a burst of them fills the outbox."""
-        if self._busy or len(frame) >= BIG_FRAME or not self._outbox.empty:
+    def _handle(self, frame: Frame) -> bool:
+        """Handle a message as it is read. Big ones are left to the reader, and those of a client that has an answer
+        waiting, lest a burst of them fills the outbox."""
+        if self._parsing or len(frame) >= BIG_FRAME or not self._outbox.empty:
             return False
-        self._act_now(lambda: self._protocol.receive(frame))
+        self._perform_outside(lambda: self._protocol.receive(frame))
         return True
 
-    def _act_now(self, actions: Callable[[], list[Action]]) -> None:
-        """Act outside of any task: what is raised ends the connection as if the reader had raised it."""
+    def _perform_outside(self, actions: Callable[[], list[Action]]) -> None:
+        """Perform actions outside of any task: an exception ends the connection as if the reader had raised it."""
         if self._over:
             return
         try:
-            self._act(actions())
+            self._perform(actions())
         except Exception as error:
             if self._stop is not None and not self._stop.done():
                 self._stop.set_exception(error)
-                self._stop.exception()  # looked at: while all ends, nobody may be waiting for it any more
+                self._stop.exception()  # retrieved: while all ends, nobody may be waiting for it any more
 
-    async def _write(self) -> None:
+    async def _send(self) -> None:
         while True:
             frame = await self._outbox.get()
             if frame is None:
@@ -177,39 +177,39 @@ class ConnectionHandler:
 
     # -- between protocol and session -------------------------------------------------------------------------------
 
-    def _act(self, actions: list[Action]) -> None:
+    def _perform(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
                 case Send(frame):
-                    self._tell(frame)
+                    self._enqueue(frame)
                 case Delay():
-                    self._tell(action)
+                    self._enqueue(action)
                 case Execute(command, ref):
                     try:
                         self._session.execute(command)
                     except Refused as refused:
                         for frame in self._protocol.refuse(refused, ref):
-                            self._tell(frame)
+                            self._enqueue(frame)
                     else:
                         for observer in self._observers:
-                            observer.asked(command)
+                            observer.on_command(command)
                 case SetTimer(name, seconds):
-                    self._wake_in(name, seconds)
+                    self._set_timer(name, seconds)
                 case CallControl():
                     self._tasks.create_task(self._carry_out(action), name="call control")
                 case CloseSocket(code, reason):
                     raise CloseConnection(code, reason)
 
-    def _wake_in(self, name: str, seconds: float | None) -> None:
-        before = self._wakes.pop(name, None)
+    def _set_timer(self, name: str, seconds: float | None) -> None:
+        before = self._timers.pop(name, None)
         if before is not None:
             before.cancel()
         if seconds is not None:
-            self._wakes[name] = asyncio.get_running_loop().call_later(seconds, self._woken, name)
+            self._timers[name] = asyncio.get_running_loop().call_later(seconds, self._on_timer, name)
 
-    def _woken(self, name: str) -> None:
-        del self._wakes[name]
-        self._act_now(lambda: self._protocol.wake(name))
+    def _on_timer(self, name: str) -> None:
+        del self._timers[name]
+        self._perform_outside(lambda: self._protocol.on_timer(name))
 
     async def _carry_out(self, control: CallControl) -> None:
         failure: str | None = None
@@ -220,33 +220,33 @@ class ConnectionHandler:
         except ControlError as error:
             failure = str(error)
             log.warning("session %s: %s failed: %s", self._session.id, type(control.operation).__name__, error)
-        self._act(self._protocol.controlled(control.ref, failure))
+        self._perform(self._protocol.on_call_control(control.ref, failure))
 
     def _emit(self, event: Event) -> None:
-        """The session's events, in order, to the client."""
+        """Send an event of the session to the client."""
         self._metrics.observe(event)
         if isinstance(event, ResponseDone) and event.status == "cancelled":
             self._outbox.drop_audio(event.response_id)
         audio_of = event.response_id if isinstance(event, ResponseAudio) else None
         later: list[Action] = []
-        for told in self._protocol.encode(event):
-            match told:
+        for output in self._protocol.encode(event):
+            match output:
                 case str() | bytes():
-                    self._tell(told, audio_of)
+                    self._enqueue(output, audio_of)
                 case Send(frame):
-                    self._tell(frame)
+                    self._enqueue(frame)
                 case Delay():
-                    self._tell(told)
+                    self._enqueue(output)
                 case _:
-                    later.append(told)
+                    later.append(output)
         for observer in self._observers:
-            observer.told(event)
-        if later:  # not before the session is done with what it tells of
-            asyncio.get_running_loop().call_soon(self._act_now, lambda: later)
+            observer.on_event(event)
+        if later:  # not before the session is done with what it has emitted
+            asyncio.get_running_loop().call_soon(self._perform_outside, lambda: later)
 
-    def _tell(self, frame: Frame | Delay, audio_of: str | None = None) -> None:
+    def _enqueue(self, frame: Frame | Delay, audio_of: str | None = None) -> None:
         self._outbox.put(frame, audio_of)
-        if self._outbox.overflowed:  # the writer may be waiting for the client's socket just now
+        if self._outbox.overflowed:  # the sender may be waiting for the client's socket just now
             self.stop("too_slow")
 
     # -- the socket -------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ class ConnectionHandler:
         return CloseConnection(code, reason, frames)
 
     async def _close(self, ending: CloseConnection) -> None:
-        """What is still to be said, then the Close frame; a client that does not listen is not waited for."""
+        """Send what is left, then the Close frame; a client that does not read is not waited for."""
         try:
             async with asyncio.timeout(GOODBYE_SECONDS):
                 while not self._outbox.empty and not self._outbox.overflowed:
@@ -273,7 +273,7 @@ class ConnectionHandler:
 
 
 def leaves(group: BaseExceptionGroup[EngineError]) -> Iterator[EngineError]:
-    """The errors themselves, out of groups within groups."""
+    """The errors within nested groups."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from leaves(error)

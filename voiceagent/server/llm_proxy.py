@@ -11,17 +11,19 @@ from types import FrameType
 import uvicorn
 from starlette.requests import Request
 
+from voiceagent.channels.channel import Denied
 from voiceagent.errors import ConfigError
 from voiceagent.gateway.proxy.app import Proxy
 from voiceagent.gateway.proxy.response import ProxyError
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.layers import layers
-from voiceagent.server.admission import Admission, Denied
-from voiceagent.server.llm_extras import llm_pages
+from voiceagent.server.admission import Admission
+from voiceagent.server.llm_pages import llm_pages
 from voiceagent.server.metrics import Observable, watch_lag
 from voiceagent.server.serve import listen
+from voiceagent.server.settings import LimitSection, ServerSection
 from voiceagent.server.uvicorn_ext import HttpConnection
-from voiceagent.settings import LimitSection, ServerSection, Settings
+from voiceagent.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,12 @@ class LimitedAccess:
         """Raises ProxyError 401 and 403."""
         with _denied():
             self.admission.check_origin(request.headers.get("origin"))
-            return self.admission.identify(request.headers.get("authorization"), [])
+            return self.admission.check_key(request.headers.get("authorization"))
 
     @contextmanager
-    def seat(self, tenant: str) -> Iterator[None]:
+    def slot(self, tenant: str) -> Iterator[None]:
         """Raises ProxyError 429 and 503."""
-        with _denied(), self.admission.seat(tenant):
+        with _denied(), self.admission.slot(tenant):
             yield
 
 

@@ -1,4 +1,4 @@
-"""The numbers at /metrics, in Prometheus' text format."""
+"""Metrics of the server, shown at /metrics in Prometheus' text format."""
 
 import asyncio
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ LAG_STEP = 0.05
 
 @runtime_checkable
 class Observable(Protocol):
-    """An engine that has series of its own."""
+    """An engine with series of its own."""
 
     def collect(self) -> Iterable[Metric]:
         """Called on the loop, for each reading. The names begin with `voiceagent_`."""
@@ -40,7 +40,7 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
-        self.sessions = Gauge("voiceagent_sessions", "Conversations in progress", registry=registry)
+        self.sessions = Gauge("voiceagent_sessions", "Sessions in progress", registry=registry)
         self.refused = Counter(
             "voiceagent_refused_total", "Connections refused, by reason", ["reason"], registry=registry
         )
@@ -48,9 +48,9 @@ class Metrics:
             "voiceagent_loop_lag_seconds", "Longest delay of the event loop lately", registry=registry
         )
         self._turns = Counter("voiceagent_turns_total", "The user's spoken turns", registry=registry)
-        self._replies = Counter(
-            "voiceagent_replies_total",
-            "The agent's replies, by how they ended",
+        self._responses = Counter(
+            "voiceagent_responses_total",
+            "The agent's responses, by how they ended",
             ["status", "reason"],
             registry=registry,
         )
@@ -58,13 +58,13 @@ class Metrics:
         self._tokens = Counter("voiceagent_llm_tokens_total", "Model tokens", ["direction"], registry=registry)
         self._speculations = Counter(
             "voiceagent_speculations_total",
-            "Replies prepared ahead, by what became of them",
+            "Responses prepared ahead, by what became of them",
             ["outcome"],
             registry=registry,
         )
         self._interruptions = Counter(
             "voiceagent_interruptions_total",
-            "Decisions on voices while the agent talked",
+            "Decisions on voices while the agent was speaking",
             ["action", "reason"],
             registry=registry,
         )
@@ -84,19 +84,19 @@ class Metrics:
         self._parts = {name: part.labels(name) for name in PARTS}
 
     def add(self, engine: object) -> None:
-        """Show the engine's own series, where it has some."""
+        """Add the engine's own series, where it has some."""
         if isinstance(engine, Observable):
             self._registry.register(engine)
 
     def observe(self, event: Event) -> None:
-        """Count what a session tells."""
+        """Count an event of a session."""
         match event:
             case AudioCommitted():
                 self._turns.inc()
             case TranscriptFailed(code=code):
                 self._errors.labels(code).inc()
             case ResponseDone():
-                self._replies.labels(event.status, event.reason or "").inc()
+                self._responses.labels(event.status, event.reason or "").inc()
                 self._tokens.labels("input").inc(event.usage.input_tokens)
                 self._tokens.labels("output").inc(event.usage.output_tokens)
                 if event.error_code is not None:
@@ -130,7 +130,7 @@ class Metrics:
 
 
 async def watch_lag(gauge: Gauge) -> None:
-    """Keep the gauge of the loop's worst lag, which shows whatever blocks it. Until cancelled."""
+    """Set the gauge to the loop's worst lag, which shows whatever blocks it. Runs until cancelled."""
     loop = asyncio.get_running_loop()
     worst, until = 0.0, loop.time() + LAG_PERIOD
     while True:

@@ -1,4 +1,4 @@
-"""What is on its way to one client: bounded, in order, and able to take back the audio of a cancelled reply."""
+"""Outbox: the messages on their way to one client; bounded, in order, and able to drop a cancelled response's audio."""
 
 import asyncio
 from collections import deque
@@ -12,6 +12,8 @@ MAX_BYTES = 64 * 1024 * 1024
 
 
 class Outbox:
+    """A queue with one reader, of at most MAX_FRAMES and MAX_BYTES."""
+
     def __init__(self) -> None:
         self._frames: deque[tuple[Frame | Delay, str | None]] = deque()
         self._size = 0
@@ -20,7 +22,7 @@ class Outbox:
         """The client has stopped reading: the connection is to be ended."""
 
     def put(self, frame: Frame | Delay, audio_of: str | None = None) -> None:
-        """Send this next; `audio_of` is the reply whose audio it is."""
+        """Append a message or a delay; `audio_of` is the response whose audio it is."""
         if len(self._frames) >= MAX_FRAMES or (self._frames and self._size + size(frame) > MAX_BYTES):
             self.overflowed = True
         else:
@@ -29,13 +31,13 @@ class Outbox:
         self._filled.set()
 
     def drop_audio(self, response_id: str) -> None:
-        """Not one sample more of this reply."""
+        """Drop the audio of this response that is still here."""
         if any(audio_of == response_id for _, audio_of in self._frames):
             self._frames = deque(entry for entry in self._frames if entry[1] != response_id)
             self._size = sum(size(frame) for frame, _ in self._frames)
 
     async def get(self) -> Frame | Delay | None:
-        """The next message or break, or None once the outbox has overflowed."""
+        """The next message or delay, or None once the outbox has overflowed."""
         while not self._frames and not self.overflowed:
             self._filled.clear()
             await self._filled.wait()
@@ -51,4 +53,5 @@ class Outbox:
 
 
 def size(frame: Frame | Delay) -> int:
+    """Bytes (or characters) of a message; 0 for a delay."""
     return 0 if isinstance(frame, Delay) else len(frame)

@@ -1,4 +1,4 @@
-"""Records a server's talks, where that is configured."""
+"""Session recorder: writes sessions to the recordings folder, where that is configured."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,28 +17,28 @@ from voiceagent.session.timeline import now
 
 
 class SessionRecorder:
-    """One talk's onlooker."""
+    """The observer that records one session."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    def asked(self, command: Command) -> None:
+    def on_command(self, command: Command) -> None:
         if isinstance(command, AppendAudio | Configure | ReportPlayed | TruncateItem):
             self._recording.put(now(), command)
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         if not isinstance(event, TranscriptPartial | ResponseThinking | ItemRetrieved):
             self._recording.put(now(), event)
 
-    def noted(self, item: AnyItem) -> None:
+    def on_item(self, item: AnyItem) -> None:
         self._recording.put(now(), item)
 
-    def ended(self, reason: str) -> None:
+    def on_end(self, reason: str) -> None:
         self._recording.end(now(), reason)
 
 
 class RecorderFactory:
-    """`store` is None where nothing is recorded."""
+    """Makes a recorder for each session. `store` is None where nothing is recorded."""
 
     def __init__(self, section: RecordingsSection) -> None:
         self.store = RecordingStore(Path(section.path), section.days) if section.path else None
@@ -46,7 +46,7 @@ class RecorderFactory:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Raises ConfigError when the folder cannot be written to."""
+        """Keep the writer running. Raises ConfigError when the folder cannot be written to."""
         if self._writer is None:
             yield
             return
@@ -59,7 +59,7 @@ class RecorderFactory:
     def recorder(
         self, session: str, *, protocol: str, tenant: str, user: str, options: SessionOptions
     ) -> SessionRecorder | None:
-        """For a talk that begins now."""
+        """The recorder of a session that begins now; None where nothing is recorded."""
         if self._writer is None:
             return None
         date = datetime.now(UTC).isoformat(timespec="seconds")

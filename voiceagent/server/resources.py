@@ -5,37 +5,35 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from voiceagent import engines as registry
 from voiceagent import extras
-from voiceagent.asr.base import AsrEngine
+from voiceagent.asr.base import ASR_ENGINES
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
 from voiceagent.guard.options import GuardSection
 from voiceagent.guard.rails import guarded
-from voiceagent.llm.base import LlmEngine
+from voiceagent.llm.base import LLM_ENGINES, LlmEngine
 from voiceagent.llm.layers import put_around
 from voiceagent.llm.remote import RemoteLlm
-from voiceagent.memory.base import MemoryStore
-from voiceagent.memory.sqlite import SqliteMemory
+from voiceagent.memory.base import MEMORY_STORES, MemoryStore
 from voiceagent.models.store import ModelStore
+from voiceagent.section import EngineSection
 from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
-from voiceagent.settings import EngineSection, Settings
+from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tracing.options import tracing_of
-from voiceagent.tts.base import TtsEngine, TtsRequest
+from voiceagent.tts.base import TTS_ENGINES, TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts
 from voiceagent.tts.normalised import NormalisedTts
 from voiceagent.tts.retried import RetriedTts
-from voiceagent.vad.base import VadEngine
+from voiceagent.vad.base import VAD_ENGINES
 
 if TYPE_CHECKING:  # their packages are optional
     from voiceagent.tracing.spans import Tracing
@@ -54,10 +52,10 @@ def make_engines(settings: Settings) -> Engines:
     """Build the configured engines without loading anything. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
     return Engines(
-        vad=cast(VadEngine, registry.make("vad", settings.vad.with_options(), models)),
-        asr=cast(AsrEngine, registry.make("asr", settings.asr.with_options(), models)),
+        vad=VAD_ENGINES.make("[vad]", settings.vad.with_options(), models),
+        asr=ASR_ENGINES.make("[asr]", settings.asr.with_options(), models),
         llm=make_llm(settings),
-        tts=make_voice(cast(TtsEngine, registry.make("tts", settings.tts.with_options(), models)), settings),
+        tts=make_voice(TTS_ENGINES.make("[tts]", settings.tts.with_options(), models), settings),
     )
 
 
@@ -74,7 +72,7 @@ def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
 def make_llm(settings: Settings) -> LlmEngine:
     """The language model within its guard rails and tracing. Raises ConfigError."""
     section = settings.llm_section
-    engine = cast(LlmEngine, registry.make("llm", section.with_options(), ModelStore(settings.models_dir)))
+    engine = LLM_ENGINES.make("[llm]", section.with_options(), ModelStore(settings.models_dir))
     return equipped(engine, section, settings.guard, tracing_of(settings.tracing))
 
 
@@ -106,8 +104,8 @@ async def open_shared(
                 stack.push_async_callback(engine.close)
                 tasks.create_task(engine.open())
         memory: MemoryStore | None = None
-        if settings.memory.path:
-            memory = SqliteMemory(Path(settings.memory.path))
+        if settings.memory.enabled:
+            memory = MEMORY_STORES.make("[memory]", settings.memory.with_options())
             stack.push_async_callback(memory.close)
             await memory.open()
         model: SmartTurn | None = None

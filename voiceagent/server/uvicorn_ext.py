@@ -24,18 +24,18 @@ LARGE = 64 * 1024
 
 
 class ReadAhead(WebSocketsSansIOProtocol):
-    _taker: MessageHandler | None = None
+    _handler: MessageHandler | None = None
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):  # it is no handshake that was refused
-            self.scope["extensions"][SET_MESSAGE_HANDLER] = {"give_to": self._give_to}
+            self.scope["extensions"][SET_MESSAGE_HANDLER] = {"set": self._set_message_handler}
 
-    def _give_to(self, taker: MessageHandler | None) -> None:
-        self._taker = taker
+    def _set_message_handler(self, handler: MessageHandler | None) -> None:
+        self._handler = handler
 
     def send_receive_event_to_app(self) -> None:
-        if self._taker is not None and self.queue.empty() and self._taken(self._taker):
+        if self._handler is not None and self.queue.empty() and self._handled(self._handler):
             self.frames = []
             return
         large = sum(map(len, self.frames)) > LARGE
@@ -44,14 +44,14 @@ class ReadAhead(WebSocketsSansIOProtocol):
         if large or self.queue.qsize() >= MESSAGES:
             self.transport.pause_reading()
 
-    def _taken(self, taker: MessageHandler) -> bool:
+    def _handled(self, handler: MessageHandler) -> bool:
         if len(self.frames) > 1 or self.close_sent:
             return False
         data = self.frames[0]
         if self.curr_msg_data_type == "bytes":
-            return taker(data)
+            return handler(data)
         try:
-            return taker(str(data, "utf-8"))
+            return handler(str(data, "utf-8"))
         except UnicodeDecodeError:  # uvicorn knows what to tell the client
             return False
 

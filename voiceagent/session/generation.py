@@ -48,6 +48,7 @@ class ResponsePlan:
     `client_tools` are the client's business. After `filler_seconds` without a first word one of the `fillers` is said.
     """
 
+    session_id: str
     response_id: str
     item_id: str
     request: CreateResponse
@@ -219,7 +220,7 @@ class Synthesizer:
                         if sounded or hopeless or error.code not in ABOUT_THE_TEXT:
                             await out.put(error)
                             return
-                        log.warning("%s: a clause is left out: %s", self._plan.response_id, error.message)
+                        log.warning("session %s: tts: %s, a clause is left out", self._plan.session_id, error.code)
                         await out.put(LeftOut())
                 case Completed() | EngineError():
                     return

@@ -87,8 +87,8 @@ class ResponsePlayout:
             self._emit(ResponseText(self._plan.response_id, self._plan.item_id, text))
 
     def leave_out(self) -> None:
-        """The text that was to be told with its audio has none."""
-        self._unsaid = ""
+        """The text that was to be sent with its audio has none."""
+        self._text_due = ""
 
     # -- the pace ---------------------------------------------------------------------------------------------------
 

@@ -114,6 +114,7 @@ class ResponseManager:
         modality = request.modality or options.modality
         frame_ms = options.frame_ms or self._playout_settings.frame_ms
         plan = ResponsePlan(
+            session_id=context.id,
             response_id=context.new_id("resp"),
             item_id=context.new_id("item"),
             request=request,

@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from voiceagent.errors import VoiceagentError
 from voiceagent.llm.base import Caller, ToolSpec
+from voiceagent.plugins import PluginKind
 
 
 class ToolError(VoiceagentError):
@@ -41,6 +42,11 @@ class Tool(Protocol):
 class ToolSource(Protocol):
     """Where tools come from: a Python module, an MCP server, the configuration."""
 
+    @property
+    def label(self) -> str:
+        """Says which of the configured sources it is."""
+        ...
+
     async def open(self) -> None:
         """Connect, within a deadline. Raises ConfigError for what is configured wrongly; a server that is only away is
         tried again later."""
@@ -51,3 +57,7 @@ class ToolSource(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+TOOL_SOURCES = PluginKind("tools", ToolSource)
+"""The sources of tools that a configuration may name."""

@@ -9,7 +9,16 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, JsonValue, SecretStr, model_validator
 
 from voiceagent.errors import ConfigError
-from voiceagent.section import HeaderName, HeaderSecret, Milliseconds, Seconds, Section, header_value, web_address
+from voiceagent.section import (
+    EngineSection,
+    HeaderName,
+    HeaderSecret,
+    Milliseconds,
+    Seconds,
+    Section,
+    header_value,
+    web_address,
+)
 from voiceagent.tools.base import ToolPolicy
 
 
@@ -154,6 +163,8 @@ class ToolsSection(Section):
     """MCP servers."""
     webhook: tuple[WebhookSection, ...] = ()
     """Webhooks."""
+    source: tuple[EngineSection, ...] = ()
+    """Tools of other packages."""
     client_mcp: bool = False
     """Whether clients of the Realtime protocol may name MCP servers for their session: any at a public address, by
     https."""

@@ -111,7 +111,7 @@ class SessionTrace:
         """The spans of turns that are: a request may end after its turn was cut off."""
         self._pending: list[RequestSpan] = []
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         match event:
             case IdleTimeoutTriggered(item_id=item_id):
                 self._idle = item_id
@@ -126,11 +126,11 @@ class SessionTrace:
             case _:
                 pass
 
-    def asked(self, command: Command) -> None: ...
+    def on_command(self, command: Command) -> None: ...
 
-    def noted(self, item: AnyItem) -> None: ...
+    def on_item(self, item: AnyItem) -> None: ...
 
-    def ended(self, reason: str) -> None:
+    def on_end(self, reason: str) -> None:
         """What is still to be shown belongs to no turn any more."""
         self._tracing.leave(self._id)
         self._open.clear()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voiceagent.audio.pcm import Pcm
+from voiceagent.plugins import PluginKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class TtsAudio:
     words: tuple[WordTiming, ...] = ()
 
 
-ABOUT_THE_TEXT = frozenset(["bad_request", "bad_response"])
+ABOUT_THE_TEXT = frozenset(["bad_request", "no_sound"])
 """Codes of failures after which another text may well be spoken: what the voice cannot say is in this one."""
 
 
@@ -56,3 +57,7 @@ class TtsEngine(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+TTS_ENGINES = PluginKind("tts", TtsEngine)
+"""The TTS engines that a configuration may name."""

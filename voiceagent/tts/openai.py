@@ -116,7 +116,7 @@ class OpenAITts:
             finally:
                 await response.aclose()
         if not heard:
-            raise _failed("bad_response", "the speech server sent no sound")
+            raise _failed("no_sound", "the speech server sent no sound")
         yield TtsAudio(trimmer.finish())
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from voiceagent.errors import EngineError
 from voiceagent.tts.base import TtsAudio, TtsEngine, TtsRequest
 from voiceagent.tts.wrapper import TtsWrapper
 
-RETRIED = frozenset(["unavailable", "timeout", "rate_limited", "bad_response", "failed"])
+RETRIED = frozenset(["unavailable", "timeout", "rate_limited", "bad_response", "no_sound", "failed"])
 """Failures that may pass. What is wrong with the request or the key is wrong the second time, too."""
 PAUSE_SECONDS = 0.1
 """Before the second attempt; a server restarting a worker needs a moment, a listener hardly hears one."""

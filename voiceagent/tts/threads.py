@@ -4,7 +4,8 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
+"""Other engines load meanwhile; on a busy machine, at their first import, that held threads up for more than 10 s."""
 
 
 async def start_pool(size: int, name: str) -> ThreadPoolExecutor:

@@ -85,7 +85,7 @@ class SpeakerPauses:
         self._pauses *= MEMORY
 
 
-class Rule(Protocol):
+class EndpointingRule(Protocol):
     """A small rule that looks at one side of a pause, and what speaks there for or against the end of the turn.
 
     It gives evidence in log-odds: positive when the speaker has finished, negative when they will go on, 0 when it
@@ -179,7 +179,7 @@ class HeardRule:
         return MODEL * assurance(pause)
 
 
-RULES: tuple[Rule, ...] = (WordsRule(), FadeRule(), HabitRule(), HeardRule())
+RULES: tuple[EndpointingRule, ...] = (WordsRule(), FadeRule(), HabitRule(), HeardRule())
 
 
 def faded(pause: Pause) -> float:
@@ -271,7 +271,7 @@ PATIENCE: Mapping[Eagerness, Patience] = {
 class AdaptiveSilence:
     """Ends a turn the sooner, the more speaks for its end."""
 
-    def __init__(self, patience: Patience, rules: Sequence[Rule] = RULES) -> None:
+    def __init__(self, patience: Patience, rules: Sequence[EndpointingRule] = RULES) -> None:
         self._patience = patience
         self._rules = rules
 

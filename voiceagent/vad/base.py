@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from voiceagent.audio.pcm import Pcm
+from voiceagent.plugins import PluginKind
 
 WINDOW = 512
 """Samples a window at 16 kHz: 32 ms, what Silero takes."""
@@ -30,3 +31,7 @@ class VadEngine(Protocol):
     def stream(self) -> VadStream: ...
 
     async def close(self) -> None: ...
+
+
+VAD_ENGINES = PluginKind("vad", VadEngine)
+"""The VAD engines that a configuration may name."""

@@ -11,7 +11,7 @@ from tests.node.packages import install
 from tests.support.realtime.turns import Told, check, run, save_speech, serving
 from tests.support.realtime.wire import Json
 from tests.support.speech import EnginesFor, Speak
-from voiceagent.settings import ServerSection
+from voiceagent.server.settings import ServerSection
 
 pytestmark = pytest.mark.real
 

@@ -31,7 +31,8 @@ from voiceagent.channels.telephone.settings import (
     TelnyxSection,
     TwilioSection,
 )
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 TOKEN = "12345-auth-token"
 KEY = SecretStr(TOKEN)

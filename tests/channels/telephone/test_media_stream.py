@@ -175,7 +175,7 @@ def test_the_end_of_a_stream_closes(vendor: str) -> None:
 def test_a_client_without_a_call_is_not_kept() -> None:
     stream = MediaStreamProtocol(DIALECTS["twilio"], CallOptions())
     assert stream.start() == [SetTimer("start", 10.0)]
-    assert stream.wake("start") == [CloseSocket(1008, "no call has begun")]
+    assert stream.on_timer("start") == [CloseSocket(1008, "no call has begun")]
     assert SetTimer("start", None) in MediaStreamProtocol(DIALECTS["twilio"], CallOptions()).receive(
         Vendor("twilio").start()
     )
@@ -251,16 +251,16 @@ def test_time_stamps_that_tremble_cost_no_silence() -> None:
 def test_lost_media_is_made_up_for_once() -> None:
     stream, other = begun("twilio")
     loud = np.full(160, 3000, np.int16)
-    ticks = [stream.wake("tick") for _ in range(10)]
+    ticks = [stream.on_timer("tick") for _ in range(10)]
     assert all(asked(actions) == [] for actions in ticks), "nothing came yet"
     stream.receive(other.media(loud))
-    silences = [heard(stream.wake("tick")) for _ in range(20)]
+    silences = [heard(stream.on_timer("tick")) for _ in range(20)]
     assert [len(silent) for silent in silences] == [0, 0, 0, 8000, *[0] * 16]
     other.at_ms += 900  # it goes on: what was made up is not put in again
     assert len(heard(stream.receive(other.media(loud)))) == 160
     other.at_ms += 500
     assert 3000 <= len(heard(stream.receive(other.media(loud)))) <= 4160
-    assert stream.wake("tick")[-1] == SetTimer("tick", 0.25)
+    assert stream.on_timer("tick")[-1] == SetTimer("tick", 0.25)
 
 
 def test_telnyx_packets_are_put_in_order() -> None:
@@ -281,8 +281,8 @@ def test_a_telnyx_packet_that_never_comes_is_waited_for_and_then_silence() -> No
     assert got == [0, 0, 0, 0, 0, 160 + 6 * 160, 160]
     assert not len(heard(stream.receive(packets[1]))), "too late"
     stream.receive(packets[10])
-    assert not len(heard(stream.wake("tick"))), "packets still come"
-    assert len(heard(stream.wake("tick"))) == 2 * 160, "the last is not kept for ever"
+    assert not len(heard(stream.on_timer("tick"))), "packets still come"
+    assert len(heard(stream.on_timer("tick"))) == 2 * 160, "the last is not kept for ever"
 
 
 def test_telnyx_may_count_anew() -> None:
@@ -346,7 +346,7 @@ def test_a_short_rest_waits_for_more_but_not_for_ever() -> None:
     tell(stream, reply_begins())
     assert tell(stream, audio(20)) == [SetTimer("held", 0.05)]
     assert tell(stream, audio(20)) == []
-    flushed = stream.wake("held")
+    flushed = stream.on_timer("held")
     assert sum(map(len, understood("twilio", frames_of(flushed)).audio)) == 320
     told = tell(stream, audio(20), audio(60))
     assert [action for action in told if isinstance(action, SetTimer)] == [
@@ -372,7 +372,7 @@ def test_audio_too_short_for_a_message_dies_with_its_reply() -> None:
     stream, _ = begun("twilio")
     told = tell(stream, reply_begins(), audio(20), reply_ends(status="cancelled"))
     assert frames_of(told) == []
-    assert stream.wake("held") == []
+    assert stream.on_timer("held") == []
 
 
 def test_a_voice_after_all_was_sent_still_clears() -> None:
@@ -425,14 +425,14 @@ def test_digits_are_collected_up_to_the_terminator(vendor: str) -> None:
     done = stream.receive(other.dtmf("#"))
     assert asked(done) == [cmd.Interrupt(), *TYPED]
     assert SetTimer("keys", None) in done
-    assert asked(stream.wake("keys")) == []
+    assert asked(stream.on_timer("keys")) == []
 
 
 def test_digits_are_complete_when_no_other_comes() -> None:
     stream, other = begun("twilio")
     for key in "12":
         stream.receive(other.dtmf(key))
-    assert asked(stream.wake("keys")) == [cmd.Interrupt(), *TYPED]
+    assert asked(stream.on_timer("keys")) == [cmd.Interrupt(), *TYPED]
 
 
 def test_digits_are_complete_when_there_are_enough() -> None:
@@ -451,7 +451,7 @@ def test_without_a_terminator_it_is_a_digit() -> None:
     stream, other = begun("twilio", CallOptions(key_end=""))
     stream.receive(other.dtmf("#"))
     stream.receive(other.dtmf("a"))
-    item = asked(stream.wake("keys"))[1]
+    item = asked(stream.on_timer("keys"))[1]
     assert item == cmd.CreateItem(Item("", "user", (Part("text", "[keypad: #A]"),)))
 
 
@@ -493,7 +493,7 @@ def test_the_call_ends_when_the_goodbye_was_heard(vendor: str) -> None:
     told = after_reply(stream, other, tool_call("end_call", '{"reason":"done"}'))
     [control] = [one for one in told if isinstance(one, CallControl)]
     assert control.operation == HangUp()
-    ended = stream.controlled(control.ref, None)
+    ended = stream.on_call_control(control.ref, None)
     assert results(ended) == [("call_1", "done")]
     assert ended[-1] == CloseSocket(1000, "")
 
@@ -510,7 +510,7 @@ def test_a_transfer_by_name() -> None:
     told = after_reply(stream, other, tool_call("transfer_call", '{"destination":"sales"}'))
     [control] = [one for one in told if isinstance(one, CallControl)]
     assert control.operation == Transfer("+15550001")
-    assert CloseSocket(1000, "") in stream.controlled(control.ref, None)
+    assert CloseSocket(1000, "") in stream.on_call_control(control.ref, None)
 
 
 def test_a_transfer_by_what_the_vendor_does_when_the_stream_ends() -> None:
@@ -566,10 +566,10 @@ def test_a_vendor_that_refuses_is_told_to_the_model() -> None:
     assert cmd.CreateResponse() not in asked([one for one in told if isinstance(one, Execute)]), (
         "not all results are there"
     )
-    actions = stream.controlled(control.ref, "twilio refused it (404)")
+    actions = stream.on_call_control(control.ref, "twilio refused it (404)")
     assert results(actions) == [("call_1", "failed: twilio refused it (404)")]
     assert asked(actions)[-1] == cmd.CreateResponse()
-    assert stream.controlled(control.ref, None) == []
+    assert stream.on_call_control(control.ref, None) == []
 
 
 def test_digits_over_the_stream_by_the_interface_or_as_tones() -> None:
@@ -584,7 +584,7 @@ def test_digits_over_the_stream_by_the_interface_or_as_tones() -> None:
     told = after_reply(stream, other, digits)
     [control] = [one for one in told if isinstance(one, CallControl)]
     assert control.operation == SendDigits("1w#")
-    assert results(stream.controlled(control.ref, None)) == [("call_1", "done")]
+    assert results(stream.on_call_control(control.ref, None)) == [("call_1", "done")]
 
     stream, other = begun("twilio", ALL)
     told = after_reply(stream, other, digits)
@@ -616,7 +616,7 @@ def test_a_goodbye_that_the_caller_interrupts_ends_nothing() -> None:
     stream, _ = begun("twilio", ALL)  # all was sent, and its end waits in the other side's queue
     tell(stream, reply_begins(), audio(100), tool_call("end_call"), reply_ends())
     assert results(tell(stream, ev.SpeechStarted("u1", 0)))
-    assert stream.wake("farewell") == [SetTimer("farewell", None)]
+    assert stream.on_timer("farewell") == [SetTimer("farewell", None)]
 
 
 def test_a_key_interrupts_a_goodbye_as_well() -> None:
@@ -629,7 +629,7 @@ def test_a_mark_that_never_returns_does_not_keep_the_call() -> None:
     stream, _ = begun("twilio", ALL)
     tell(stream, reply_begins(), audio(100), tool_call("end_call"), reply_ends())
     assert tell(stream, ev.ResponsePlayed("r1")) == [SetTimer("farewell", 2.0)]
-    assert [one.operation for one in stream.wake("farewell") if isinstance(one, CallControl)] == [HangUp()]
+    assert [one.operation for one in stream.on_timer("farewell") if isinstance(one, CallControl)] == [HangUp()]
 
 
 def test_a_reply_without_words_can_end_the_call() -> None:
@@ -648,6 +648,6 @@ def test_calls_that_the_server_runs_are_none_of_ours() -> None:
 def test_everything_before_the_call_is_silent() -> None:
     stream = MediaStreamProtocol(DIALECTS["twilio"], CallOptions())
     assert tell(stream, reply_begins(), audio(100), reply_ends()) == []
-    assert stream.controlled("c1", None) == []
+    assert stream.on_call_control("c1", None) == []
     assert len(silence(0)) == 0
     assert not [one for one in stream.start() if isinstance(one, Send)]

@@ -12,7 +12,8 @@ from benchmarks.browser import Browser, BrowserError, chromium, find
 from benchmarks.page import silences_of, waves
 from tests.support.page_stage import Stage, microphone, stage
 from tests.support.speech import EnginesFor, Speak, quiet
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 pytestmark = [
     pytest.mark.real,

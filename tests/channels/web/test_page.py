@@ -10,7 +10,8 @@ from voiceagent.channels.web.routes import SECURITY, TYPES, WEB, config, size
 from voiceagent.channels.web.settings import PageSection, Preset
 from voiceagent.server.app import VoiceServer
 from voiceagent.server.resources import make_engines
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 
 def browser(settings: Settings | None = None) -> httpx.AsyncClient:

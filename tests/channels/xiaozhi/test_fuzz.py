@@ -249,7 +249,7 @@ def test_nothing_that_arrives_breaks_it(version: int | None, happened: list[obje
             case str() | bytes():
                 actions = device.receive(event)
             case ("wake", str(name)):
-                actions = device.wake(name)
+                actions = device.on_timer(name)
             case _:
                 actions = list(device.encode(cast(events.Event, event)))  # type: ignore[arg-type]
         assert len(actions) <= 12

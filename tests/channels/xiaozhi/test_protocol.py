@@ -758,7 +758,7 @@ def test_last_words() -> None:
 def test_what_is_refused_has_no_effect_on_the_device() -> None:
     talk = line().listen()
     assert talk.protocol.refuse(Refused("input_audio_buffer_overflow", "too much"), None) == []
-    assert talk.protocol.controlled("", None) == []
+    assert talk.protocol.on_call_control("", None) == []
 
 
 # -- faces ------------------------------------------------------------------------------------------------------------

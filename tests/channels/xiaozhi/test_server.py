@@ -23,7 +23,8 @@ from voiceagent.channels.xiaozhi.protocol import MAX_MALFORMED
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.engines import Engines
 from voiceagent.server.app import VoiceServer
-from voiceagent.settings import ApiKey, LimitSection, MemorySection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import MemorySection, Settings
 
 HELLO = json.dumps(
     {

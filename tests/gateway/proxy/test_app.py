@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tests.support.llm.proxy import Proxied, proxied
 from tests.support.llm.server import Reply
 from voiceagent.gateway.proxy.request import MODEL
-from voiceagent.settings import ApiKey, LimitSection
+from voiceagent.server.settings import ApiKey, LimitSection
 
 HI: list[ChatCompletionMessageParam] = [
     {"role": "developer", "content": "Be brief."},

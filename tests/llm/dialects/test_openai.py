@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.llm.server import Reply, Script, ScriptedLlm
-from voiceagent.engines import make
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.llm.base import Completed, LlmRequest, Message, TextDelta, Thinking
+from voiceagent.llm.base import LLM_ENGINES, Completed, LlmRequest, Message, TextDelta, Thinking
 from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
 from voiceagent.models.store import ModelStore
 
@@ -348,6 +347,6 @@ async def test_openai_itself_wants_a_key() -> None:
 )
 def test_bad_options_name_the_key_but_no_secret(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as caught:
-        make("llm", {"engine": "openai", **options}, ModelStore(Path("no models here")))
+        LLM_ENGINES.make("[llm]", {"engine": "openai", **options}, ModelStore(Path("no models here")))
     assert next(iter(options)) in str(caught.value)
     assert "密钥" not in str(caught.value)

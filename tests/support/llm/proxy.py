@@ -16,10 +16,12 @@ from voiceagent.gateway.proxy.app import Proxy
 from voiceagent.guard.options import GuardSection
 from voiceagent.llm.base import LlmEngine
 from voiceagent.models.store import ModelStore
+from voiceagent.section import EngineSection
 from voiceagent.server.llm_proxy import ProxyServer, make_proxy, make_server
 from voiceagent.server.resources import equipped
 from voiceagent.server.serve import listen
-from voiceagent.settings import EngineSection, LimitSection, Settings
+from voiceagent.server.settings import LimitSection
+from voiceagent.settings import Settings
 from voiceagent.tracing.options import TracingSection, tracing_of
 
 START_SECONDS = 30.0

@@ -15,7 +15,8 @@ from tests.support.realtime.wire import Json, read
 from tests.support.running import running
 from tests.support.speech import EnginesFor, Speak
 from voiceagent.audio.pcm import to_bytes
-from voiceagent.settings import ServerSection, Settings
+from voiceagent.server.settings import ServerSection
+from voiceagent.settings import Settings
 
 RUN_SECONDS = 60.0
 SPOKEN = {

@@ -49,6 +49,8 @@ class PlainTool:
 
 
 class PlainSource:
+    label = "plain"
+
     def __init__(self, *tools: Tool, failure: Exception | None = None) -> None:
         self.offered: Sequence[Tool] = tools
         self.failure = failure

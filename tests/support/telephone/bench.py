@@ -78,7 +78,7 @@ class Pipe:
         self.close_code = code
         self._later(self._to_client, None)
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
+    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
 
     # The client's end.
 

@@ -97,7 +97,7 @@ class Line:
             self._deliver()
             for name in [name for name, at in self._wakes.items() if at <= self.now]:
                 del self._wakes[name]
-                self.act(self.protocol.wake(name))
+                self.act(self.protocol.on_timer(name))
 
     def _deliver(self) -> None:
         while self._way and self._way[0][0] <= self.now:

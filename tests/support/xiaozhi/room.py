@@ -88,7 +88,7 @@ class Room:
         self.closed = code
         self._inbox.put_nowait(None)
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
+    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
 
     # -- the user ---------------------------------------------------------------------------------------------------
 

@@ -22,8 +22,8 @@ from voiceagent.channels.realtime.items import (
 )
 from voiceagent.channels.realtime.options import options
 from voiceagent.channels.realtime.session_object import SessionObject, SessionPatch, SessionType
-from voiceagent.channels.realtime.session_update import initial_session, one_modality, shown, updated
 from voiceagent.channels.realtime.tools import choice, functions, specs
+from voiceagent.channels.realtime.updates import initial_session, one_modality, shown, updated
 from voiceagent.errors import Refused
 from voiceagent.session import commands, events
 from voiceagent.session.options import SessionOptions
@@ -222,10 +222,10 @@ class RealtimeProtocol:
             return [*self._references.found(event.item)]
         return [self._frame(told) for told in self._teller.tell(event)]
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         return []
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
         return []
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:

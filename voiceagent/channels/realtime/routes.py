@@ -5,10 +5,9 @@ import time
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from voiceagent.channels.channel import Channel, ChannelHost, Client
-from voiceagent.channels.realtime.client_secrets import PREFIX, ClientSecrets, Secret, SecretsPage
+from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, presented_key
 from voiceagent.channels.realtime.protocol import RealtimeProtocol
-from voiceagent.server.admission import Denied, presented_key
+from voiceagent.channels.realtime.secrets import PREFIX, ClientSecrets, Secret, SecretsPage
 
 EXPIRED = Denied(401, "invalid_api_key", "the client secret is wrong or has expired")
 
@@ -22,22 +21,22 @@ def channel(host: ChannelHost) -> Channel:
         whose secret has expired would get a session without what the secret says."""
         key = presented_key(websocket.headers.get("authorization"), websocket.scope["subprotocols"])
         secret = secrets.find(key)
-        if secret is None and key.startswith(PREFIX) and not host.settings.limits.api_keys:
+        if secret is None and key.startswith(PREFIX) and not host.keys_required:
             raise EXPIRED
         return secret
 
-    def knock(websocket: WebSocket) -> Client:
+    def authenticate(websocket: WebSocket) -> Client:
         headers, query = websocket.headers, websocket.query_params
         offered: list[str] = websocket.scope["subprotocols"]
-        host.admission.check_origin(headers.get("origin"))
+        host.check_origin(headers.get("origin"))
         secret = secret_of(websocket)
-        tenant = secret.tenant if secret else host.admission.identify(headers.get("authorization"), offered)
+        tenant = secret.tenant if secret else host.check_key(headers.get("authorization"), offered)
         session_id = host.new_id("sess")
         protocol = RealtimeProtocol(
             session_id=session_id,
             model=query.get("model") or "voiceagent",
             defaults=host.defaults(),
-            expires_at=int(time.time()) + int(host.settings.limits.session_seconds),
+            expires_at=int(time.time()) + int(host.session_seconds),
             new_id=host.new_id,
             kind="transcription" if query.get("intent") == "transcription" else "realtime",
             given=secret.session if secret else None,
@@ -51,7 +50,7 @@ def channel(host: ChannelHost) -> Channel:
         )
 
     async def realtime(websocket: WebSocket) -> None:
-        await host.welcome(websocket, lambda: knock(websocket))
+        await host.accept(websocket, lambda: authenticate(websocket))
 
     # LiveKit, given a bare host, asks at the second.
     talks = [WebSocketRoute(path, realtime) for path in ("/v1/realtime", "/realtime")]

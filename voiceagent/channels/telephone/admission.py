@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection, Request
 
-from voiceagent.channels.channel import ChannelHost
+from voiceagent.channels.channel import ChannelHost, Denied
 from voiceagent.channels.telephone.auth import knows, presented
 from voiceagent.channels.telephone.call import CallOptions
 from voiceagent.channels.telephone.settings import TelephoneSection, VendorSection
-from voiceagent.server.admission import Denied
 
 MOST_BODY = 64 * 1024
 """Bytes of a webhook: a form of a few dozen fields."""
@@ -34,19 +33,20 @@ def identify_caller(
         return IdentifiedCaller(vendor, section.secret.get_secret_value() if section.secret else "")
     if False in checks:
         raise FORBIDDEN
-    if not host.settings.limits.api_keys:
+    if not host.keys_required:
         return IdentifiedCaller(vendor)
     for key in keys:
         try:
-            return IdentifiedCaller(host.admission.identify(f"Bearer {key}", []), key)
+            return IdentifiedCaller(host.check_key(f"Bearer {key}"), key)
         except Denied:
             continue
     raise FORBIDDEN
 
 
-def call_options(host: ChannelHost, *, controlled: bool, controls_digits: bool = False) -> CallOptions:
+def call_options(
+    host: ChannelHost, settings: TelephoneSection, *, controlled: bool, controls_digits: bool = False
+) -> CallOptions:
     """How calls are held, by the settings; see `CallOptions`."""
-    settings: TelephoneSection = host.settings.telephone
     return CallOptions(
         session=host.defaults(),
         greeting=settings.greeting,

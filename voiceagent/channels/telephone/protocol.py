@@ -123,7 +123,7 @@ class TelephoneProtocol:
             actions += self._run_errands()
         return actions
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         match name:
             case "tick":
                 return [*self._tick(), SetTimer("tick", TICK_SECONDS)]
@@ -234,7 +234,7 @@ class TelephoneProtocol:
         self._sent_out[ref] = wanted
         return [CallControl(operation, ref)]
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
         """What became of a Control."""
         wanted = self._sent_out.pop(ref, None)
         if wanted is None:

@@ -168,15 +168,15 @@ class VendorCall:
                 passed += self._sort([told])
         return passed
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         if self._talk is None:
             return [CloseSocket(1008, "no call has begun")]
         if name == "leave":
             return [CloseSocket(1000, "")]
-        return [] if self._leaving else self._sort(self._talk.wake(name))
+        return [] if self._leaving else self._sort(self._talk.on_timer(name))
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
-        return [] if self._talk is None else self._sort(self._talk.controlled(ref, failure))
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
+        return [] if self._talk is None else self._sort(self._talk.on_call_control(ref, failure))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class VendorCall:
                 return [Send(passed) for passed in self._pass(frame)]
             case CallControl(HangUp() | Transfer() as operation, ref) if self._by_leaving(operation):
                 self._decided = operation
-                return self.controlled(ref, None)
+                return self.on_call_control(ref, None)
             case CloseSocket(1000, _):
                 return self._leave(action)
             case _:

@@ -63,12 +63,11 @@ class File:
         return Response(self.packed, headers={**headers, "content-encoding": "gzip"})
 
 
-def channel(host: ChannelHost) -> Channel:
-    page = host.settings.page
+def channel(host: ChannelHost, page: PageSection) -> Channel:
     if not page.enabled:
         return Channel()
     files = {path.name: File.of(path.suffix, path.read_bytes()) for path in WEB.iterdir() if path.suffix in TYPES}
-    files["config.json"] = File.of(".json", config(page, key_required=bool(host.settings.limits.api_keys)))
+    files["config.json"] = File.of(".json", config(page, key_required=host.keys_required))
 
     async def index(request: Request) -> Response:
         return files["index.html"].answer(request)

@@ -238,7 +238,7 @@ class DeviceConversation:
         self._closing = True
         return [Execute(commands.CreateResponse(words=goodbye)), SetTimer("farewell", FAREWELL_SECONDS)]
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         match name.partition(":"):
             case ("stop", _, _):
                 return self._rest()

@@ -123,12 +123,12 @@ class XiaozhiProtocol:
     def encode(self, event: Event) -> Sequence[Frame | Action]:
         return [] if self._talk is None else self._talk.encode(event)
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         if self._talk is None:
             return [CloseSocket(1002, "no hello")]
-        return self._talk.wake(name)
+        return self._talk.on_timer(name)
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
         return []
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:

@@ -22,6 +22,7 @@ from voiceagent.channels.xiaozhi.fleet.routes import SpeakerRoutes
 from voiceagent.channels.xiaozhi.fleet.tokens import Bearer
 from voiceagent.channels.xiaozhi.messages import Version
 from voiceagent.channels.xiaozhi.protocol import XiaozhiProtocol
+from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 
 PATHS = ("/xiaozhi/v1/", "/xiaozhi/v1", "/xiaozhi/", "/xiaozhi")
 VISION_PATH = "/xiaozhi/vision"
@@ -34,10 +35,10 @@ VERSIONS: Mapping[str, Version] = {"1": 1, "2": 2, "3": 3}
 
 
 class XiaozhiRoutes:
-    def __init__(self, host: ChannelHost) -> None:
+    def __init__(self, host: ChannelHost, section: XiaozhiSection) -> None:
         self._host = host
-        self._section = host.settings.xiaozhi
-        self._fleet = Fleet(host)
+        self._section = section
+        self._fleet = Fleet(host, section)
         self._cache = ToolCache()
         self._photographers: set[str] = set()
         """Tokens of the devices that are connected."""
@@ -45,18 +46,18 @@ class XiaozhiRoutes:
     @property
     def channel(self) -> Channel:
         talks = [WebSocketRoute(path, self._talk) for path in PATHS]
-        pages = [*OtaRoutes(self._host, self._fleet).routes(), *SpeakerRoutes(self._fleet).routes()]
+        pages = [*OtaRoutes(self._host, self._section, self._fleet).routes(), *SpeakerRoutes(self._fleet).routes()]
         return Channel([Route(VISION_PATH, self._look, methods=["POST"]), *pages, *talks], self._fleet.run)
 
     async def _talk(self, websocket: WebSocket) -> None:
         await self._fleet.ready()
         with self._vision(websocket) as vision:
-            await self._host.welcome(websocket, lambda: self._knock(websocket, vision))
+            await self._host.accept(websocket, lambda: self._authenticate(websocket, vision))
 
-    def _knock(self, websocket: WebSocket, vision: Vision) -> Client:
+    def _authenticate(self, websocket: WebSocket, vision: Vision) -> Client:
         """Browsers cannot set headers: the query may say the same."""
         query = websocket.query_params
-        self._host.admission.check_origin(websocket.headers.get("origin"))
+        self._host.check_origin(websocket.headers.get("origin"))
         device_id, client_id = ids(websocket.headers, query)
         tenant = self._fleet.identify(Bearer(device_id, client_id), bare(told(websocket, "authorization")))
         session_id = self._host.new_id("sess")
@@ -80,7 +81,7 @@ class XiaozhiRoutes:
         token = self._host.new_id("vision")
         self._photographers.add(token)
         try:
-            yield Vision(http_base(self._host, websocket) + VISION_PATH, token)
+            yield Vision(http_base(self._host, self._section, websocket) + VISION_PATH, token)
         finally:
             self._photographers.discard(token)
 
@@ -98,8 +99,8 @@ class XiaozhiRoutes:
         return JSONResponse(NO_VISION)
 
 
-def channel(host: ChannelHost) -> Channel:
-    return XiaozhiRoutes(host).channel
+def channel(host: ChannelHost, section: XiaozhiSection) -> Channel:
+    return XiaozhiRoutes(host, section).channel
 
 
 def told(websocket: WebSocket, name: str) -> str:

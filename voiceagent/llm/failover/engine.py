@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Iterator
 from contextlib import suppress
-from typing import cast
 
 from prometheus_client.metrics_core import Metric
 from pydantic import JsonValue
 
-from voiceagent.engines import make
 from voiceagent.errors import ConfigError
-from voiceagent.llm.base import LlmEngine, LlmEvent, LlmRequest
+from voiceagent.llm.base import LLM_ENGINES, LlmEngine, LlmEvent, LlmRequest
 from voiceagent.llm.failover.checks import check_endpoints
 from voiceagent.llm.failover.endpoint import Endpoint
 from voiceagent.llm.failover.limits.buckets import BucketSource
@@ -143,7 +141,7 @@ def _engine(endpoint: EndpointOptions, failover: FailoverSection, models: ModelS
     if endpoint.dialect == "azure":
         options = {"azure_api_version": AZURE_VERSION, **options, "engine": "openai"}
     try:
-        return cast(LlmEngine, make("llm", options, models))
+        return LLM_ENGINES.make("[llm]", options, models)
     except ConfigError as error:
         raise ConfigError(f"[[llm.endpoints]] {endpoint.name}: {error}") from None
 

@@ -211,7 +211,7 @@ class _EdgeSpeech:
         pcm = self._trimmer.push(self._decoder.finish())
         audio = self._audio(np.concatenate([pcm, self._trimmer.finish()]))
         if not self._heard:
-            raise _failed("bad_response", "the speech service sent no sound")
+            raise _failed("no_sound", "the speech service sent no sound")
         return audio
 
     def _audio(self, pcm: Pcm) -> TtsAudio:

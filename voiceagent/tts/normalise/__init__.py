@@ -1,7 +1,7 @@
 """Text normalisation: numbers, times, amounts, addresses and formulas put into the words that are said for them.
 
-Our own: the best library (WeTextProcessing; wetext without pynini) reads 42 % of the English and 65 % of the Chinese
-table (python -m benchmarks.normalise) at 7 to 46 ms a clause; pynini has no wheels for macOS or Windows and 150 MB.
+Our own: the best library (WeTextProcessing; wetext without pynini) reads 48 % of the English and 66 % of the Chinese
+table (python -m benchmarks.normalise) at 2 to 53 ms a clause; pynini has no wheels for macOS or Windows and 150 MB.
 """
 
 from voiceagent.tts.normalise.chinese.rules import chinese

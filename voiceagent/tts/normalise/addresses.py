@@ -28,7 +28,7 @@ LOCALHOST = rf"{_START}(localhost):(\d{{1,5}})(?:/\S*)?(?![A-Za-z0-9])"
 FILE = rf"{_START}([A-Za-z0-9_][A-Za-z0-9_.-]*)\.({_FILES}){_END}"
 PATH = r"(?<![A-Za-z0-9/<:.])~?(?:/[A-Za-z0-9_.-]*[A-Za-z0-9_-]){2,}/?(?![A-Za-z0-9])"
 HANDLE = r"(?<![A-Za-z0-9@.])@([A-Za-z_\u3400-\u9fff][A-Za-z0-9_\u3400-\u9fff]*)"
-TAG = r"(?<![A-Za-z0-9&#])#(?![A-Z]{1,3}-?\d{2})([A-Za-z_\u3400-\u9fff][A-Za-z0-9_\u3400-\u9fff]*)#?"
+TAG = r"(?<![A-Za-z0-9&#])#(?![A-Z]{1,3}-?\d{2})((?:\d+[A-Za-z]{3}|[A-Za-z_\u3400-\u9fff])[A-Za-z0-9_\u3400-\u9fff]*)#?"
 COLOUR = r"(?<![A-Za-z0-9&#])#(?=[0-9A-Fa-f]*\d)([0-9A-Fa-f]{6}|[0-9A-Fa-f]{8})(?![A-Za-z0-9])"
 SNAKE = r"(?<![A-Za-z0-9_@.])_*[A-Za-z][A-Za-z0-9]*(?:_+[A-Za-z0-9]+)+_*(?![A-Za-z0-9])"
 

@@ -153,4 +153,4 @@ def test_nothing_that_arrives_breaks_it(name: str, calling: bool, data: st.DataO
         over = over or any(isinstance(action, CloseSocket) for action in actions)
     if calling and not over:
         assert len(heard(call.receive(other.media(np.full(160, 1000, np.int16))))) >= 160
-        assert call.wake("tick")[-1] == SetTimer("tick", 0.25)
+        assert call.on_timer("tick")[-1] == SetTimer("tick", 0.25)

@@ -58,7 +58,7 @@ def heard_out(call: VendorCall) -> list[Frame | Action]:
     """The reply was played: what the call does then, at once or a little later."""
     actions = told(call, ev.ResponsePlayed("r1"))
     later = [one for one in actions if isinstance(one, SetTimer) and one.name == "farewell" and one.seconds is not None]
-    return [*actions, *(action for wake in later for action in call.wake(wake.name))]
+    return [*actions, *(action for wake in later for action in call.on_timer(wake.name))]
 
 
 def sound(heard: list[Understood]) -> Pcm:
@@ -158,7 +158,7 @@ def test_the_other_side_hangs_up(name: str) -> None:
 def test_a_client_without_a_call_is_not_kept(name: str) -> None:
     call = VendorCall(peer(name), CallOptions())
     assert call.start() == [SetTimer("start", 10.0)]
-    assert call.wake("start") == [CloseSocket(1008, "no call has begun")]
+    assert call.on_timer("start") == [CloseSocket(1008, "no call has begun")]
     assert call.end("finished") == ([], 1000)
     assert call.encode(reply_begins()) == []
 
@@ -267,11 +267,11 @@ def test_genesys_is_left_with_a_disconnect_and_closed_by_it(destination: str) ->
     assert [item.output for item in results if isinstance(item, FunctionOutput)] == ["done"]
     assert told(call, reply_begins("r2"), audio(100, response_id="r2")) == [], "nothing is said any more"
     assert call.receive(other.media(np.zeros(160, np.int16))) == []
-    assert call.wake("tick") == []
+    assert call.on_timer("tick") == []
     closing = call.receive(other.genesys("close", {"reason": "disconnect"}))
     assert [other.understand(frame) for frame in frames_of(closing)] == [Word("closed")]
     assert closing[-1] == CloseSocket(1000, "")
-    assert call.wake("leave") == [CloseSocket(1000, "")]
+    assert call.on_timer("leave") == [CloseSocket(1000, "")]
 
 
 def test_genesys_of_another_organization_is_turned_away() -> None:

@@ -25,7 +25,8 @@ from voiceagent.channels.xiaozhi.fleet.store import SpeakerStore
 from voiceagent.channels.xiaozhi.settings import FirmwareSection, NodeSection, XiaozhiSection
 from voiceagent.engines import Engines
 from voiceagent.server.app import VoiceServer
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 SECRET = SecretStr("a secret that all nodes share")
 ADMIN = SecretStr("the key of the operator")

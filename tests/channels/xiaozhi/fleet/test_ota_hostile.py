@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.channels.xiaozhi.fleet.test_ota import ADMIN, serving, talks
 from tests.support.xiaozhi.boot import CLIENT_ID, Flash, boot, take
 from tests.support.xiaozhi.socket import MAC
+from voiceagent.channels.channel import Denied
 from voiceagent.channels.xiaozhi.fleet.boot import MAX_TEXT, read_boot, read_proof
 from voiceagent.channels.xiaozhi.fleet.ota import MAX_BODY
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
-from voiceagent.server.admission import Denied
 
 BODIES: dict[str, bytes] = {
     "nothing": b"",

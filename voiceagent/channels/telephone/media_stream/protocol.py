@@ -154,7 +154,7 @@ class MediaStreamProtocol:
     def encode(self, event: Event) -> Sequence[Frame | Action]:
         return [] if self._talk is None else self._talk.tell(event)
 
-    def wake(self, name: str) -> list[Action]:
+    def on_timer(self, name: str) -> list[Action]:
         if self._talk is None:
             return [CloseSocket(1008, "no call has begun")]
         late: list[Action] = []
@@ -162,10 +162,10 @@ class MediaStreamProtocol:
             if not self._flowing:
                 late = self._hear_all(self._talk, self._order.flush())
             self._flowing = False
-        return [*late, *self._talk.wake(name)]
+        return [*late, *self._talk.on_timer(name)]
 
-    def controlled(self, ref: str, failure: str | None) -> list[Action]:
-        return [] if self._talk is None else self._talk.controlled(ref, failure)
+    def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
+        return [] if self._talk is None else self._talk.on_call_control(ref, failure)
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
         """No telephone protocol has errors."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from voiceagent.channels.channel import Channel, ChannelHost, Client, answering
+from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
 from voiceagent.channels.telephone import settings as calls_settings
 from voiceagent.channels.telephone.admission import IdentifiedCaller, body_of, call_options, identify_caller
 from voiceagent.channels.telephone.auth import Params, addresses, knows, plivo_signed, signalwire_signed, twilio_signed
@@ -19,7 +19,6 @@ from voiceagent.channels.telephone.media_stream.dialects import DIALECTS, Stream
 from voiceagent.channels.telephone.media_stream.protocol import MediaStreamProtocol
 from voiceagent.channels.telephone.settings import TelephoneSection, VendorSection
 from voiceagent.channels.telephone.xml import dial_xml, jambonz_verbs, stream_xml
-from voiceagent.server.admission import Denied
 
 SUBPROTOCOLS = ("audio.jambonz.org", "audio.drachtio.org")
 """Those that a vendor insists on."""
@@ -28,11 +27,13 @@ SUBPROTOCOLS = ("audio.jambonz.org", "audio.drachtio.org")
 class VendorRoutes:
     """One vendor's pages and streams."""
 
-    def __init__(self, host: ChannelHost, dialect: StreamDialect, section: VendorSection) -> None:
+    def __init__(
+        self, host: ChannelHost, settings: TelephoneSection, dialect: StreamDialect, section: VendorSection
+    ) -> None:
         self._host = host
         self._dialect = dialect
         self._section = section
-        self._settings: TelephoneSection = host.settings.telephone
+        self._settings = settings
 
     def routes(self) -> list[BaseRoute]:
         vendor = self._dialect.vendor
@@ -46,15 +47,15 @@ class VendorRoutes:
     # -- streams ----------------------------------------------------------------------------------------------------
 
     async def _stream(self, websocket: WebSocket) -> None:
-        await self._host.welcome(websocket, lambda: self._knock(websocket))
+        await self._host.accept(websocket, lambda: self._authenticate(websocket))
 
-    def _knock(self, websocket: WebSocket) -> Client:
+    def _authenticate(self, websocket: WebSocket) -> Client:
         host, settings = self._host, self._settings
-        host.admission.check_origin(websocket.headers.get("origin"))
+        host.check_origin(websocket.headers.get("origin"))
         guest = self._identify(websocket, "GET", (), b"")
         control = control_for(self._section, settings.control_seconds, lambda: protocol.call, self._dial_page)
         digits = control is not None and self._dialect.vendor == "telnyx"
-        options = call_options(host, controlled=control is not None, controls_digits=digits)
+        options = call_options(host, settings, controlled=control is not None, controls_digits=digits)
         protocol = MediaStreamProtocol(self._dialect, options)
         offered: list[str] = websocket.scope["subprotocols"]
         subprotocol = next((name for name in SUBPROTOCOLS if name in offered), None)
@@ -133,8 +134,7 @@ class VendorRoutes:
                 return None
 
 
-def channel(host: ChannelHost) -> Channel:
-    settings: TelephoneSection = host.settings.telephone
+def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
     sections: dict[str, VendorSection] = {
         "twilio": settings.twilio,
         "signalwire": settings.signalwire,
@@ -144,7 +144,7 @@ def channel(host: ChannelHost) -> Channel:
         "jambonz": settings.jambonz,
     }
     doors: Sequence[VendorRoutes] = [
-        VendorRoutes(host, DIALECTS[vendor], section) for vendor, section in sections.items()
+        VendorRoutes(host, settings, DIALECTS[vendor], section) for vendor, section in sections.items()
     ]
     return Channel(routes=[route for one in doors for route in one.routes()])
 

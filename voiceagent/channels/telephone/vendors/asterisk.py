@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.channels.base import Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, ChannelHost, Client, answering
+from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
 from voiceagent.channels.telephone.admission import body_of, call_options, identify_caller
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, parameters_of, text_of
@@ -33,7 +33,6 @@ from voiceagent.channels.telephone.settings import TelephoneSection
 from voiceagent.channels.telephone.vendor_protocol import Read, SendBufferFull, VendorCall
 from voiceagent.channels.telephone.vendors.systems import asterisk_control
 from voiceagent.channels.transport import ClientDisconnected, MessageHandler
-from voiceagent.server.admission import Denied
 
 log = logging.getLogger(__name__)
 
@@ -217,13 +216,13 @@ class DialledTransport:
     async def close(self, code: int, reason: str) -> None:
         await self._connection.close(code, reason)
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
+    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
 
 
 class AsteriskChannel:
-    def __init__(self, host: ChannelHost) -> None:
+    def __init__(self, host: ChannelHost, settings: TelephoneSection) -> None:
         self._host = host
-        self._settings: TelephoneSection = host.settings.telephone
+        self._settings = settings
         self._section = self._settings.asterisk
         self._tasks: asyncio.TaskGroup | None = None
         """Owns the calls that we dialled into."""
@@ -234,16 +233,18 @@ class AsteriskChannel:
 
     def _visitor(self, told: Mapping[str, str], tenant: str, subprotocol: str | None = None) -> Client:
         control = asterisk_control(self._section, self._settings.control_seconds, lambda: protocol.call)
-        protocol = VendorCall(AsteriskProtocol(told), call_options(self._host, controlled=control is not None))
+        protocol = VendorCall(
+            AsteriskProtocol(told), call_options(self._host, self._settings, controlled=control is not None)
+        )
         return Client(protocol, self._host.new_id("sess"), tenant, subprotocol=subprotocol, control=control)
 
     # -- Asterisk connects ------------------------------------------------------------------------------------------
 
     async def stream(self, websocket: WebSocket) -> None:
-        await self._host.welcome(websocket, lambda: self._knock(websocket))
+        await self._host.accept(websocket, lambda: self._authenticate(websocket))
 
-    def _knock(self, websocket: WebSocket) -> Client:
-        self._host.admission.check_origin(websocket.headers.get("origin"))
+    def _authenticate(self, websocket: WebSocket) -> Client:
+        self._host.check_origin(websocket.headers.get("origin"))
         guest = identify_caller(self._host, "asterisk", self._section, websocket, None)
         told = {name: value for name, value in websocket.query_params.items() if name != "key"}
         offered: list[str] = websocket.scope["subprotocols"]
@@ -274,7 +275,7 @@ class AsteriskChannel:
     async def _talk(self, address: str, visitor: Client, connected: "asyncio.Future[None]") -> None:
         """One call; whatever becomes of it, the others go on."""
         try:
-            with self._host.place(visitor.tenant):
+            with self._host.slot(visitor.tenant):
                 async with connect(
                     address,
                     subprotocols=[Subprotocol(SUBPROTOCOL)],
@@ -286,7 +287,7 @@ class AsteriskChannel:
                     proxy=None,
                 ) as connection:
                     connected.set_result(None)
-                    await self._host.hold(DialledTransport(connection), visitor)
+                    await self._host.serve(DialledTransport(connection), visitor)
         except Denied as denied:
             _fail(connected, denied)
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI):
@@ -303,8 +304,8 @@ def _fail(connected: "asyncio.Future[None]", denied: Denied) -> None:
         connected.exception()  # looked at: the request may be gone
 
 
-def channel(host: ChannelHost) -> Channel:
-    asterisk = AsteriskChannel(host)
+def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
+    asterisk = AsteriskChannel(host, settings)
     return Channel(
         routes=[
             Route("/asterisk/dial", answering(asterisk.dial), methods=["POST"]),

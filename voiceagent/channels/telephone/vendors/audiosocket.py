@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, ChannelHost, Client, answering
+from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
 from voiceagent.channels.telephone.admission import call_options, identify_caller
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, parameters_of
@@ -31,7 +31,6 @@ from voiceagent.channels.telephone.vendor_protocol import Read, VendorCall
 from voiceagent.channels.telephone.vendors.systems import asterisk_control
 from voiceagent.channels.transport import ClientDisconnected, MessageHandler
 from voiceagent.errors import ConfigError
-from voiceagent.server.admission import Denied
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +201,7 @@ class AudioSocketTransport:
         except OSError:
             raise ClientDisconnected from None
 
-    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
+    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
 
 
 ANNOUNCED_SECONDS = 60.0
@@ -230,9 +229,9 @@ class Announced:
 
 
 class AudioSocketChannel:
-    def __init__(self, host: ChannelHost) -> None:
+    def __init__(self, host: ChannelHost, settings: TelephoneSection) -> None:
         self._host = host
-        self._settings: TelephoneSection = host.settings.telephone
+        self._settings = settings
         self._section = self._settings.audiosocket
         self._announced = Announced()
 
@@ -275,12 +274,12 @@ class AudioSocketChannel:
         transport = AudioSocketTransport(reader, writer)
         control = asterisk_control(self._settings.asterisk, self._settings.control_seconds, lambda: protocol.call)
         protocol = VendorCall(
-            AudioSocketProtocol(self._lookup), call_options(self._host, controlled=control is not None)
+            AudioSocketProtocol(self._lookup), call_options(self._host, self._settings, controlled=control is not None)
         )
         visitor = Client(protocol, self._host.new_id("sess"), TENANT, control=control)
         try:
-            with self._host.place(TENANT):
-                await self._host.hold(transport, visitor)
+            with self._host.slot(TENANT):
+                await self._host.serve(transport, visitor)
         except Denied as denied:
             log.warning("AudioSocket: %s", denied.code)
             await _turn_away(transport)
@@ -299,8 +298,8 @@ async def _turn_away(transport: AudioSocketTransport) -> None:
         pass
 
 
-def channel(host: ChannelHost) -> Channel:
-    audiosocket = AudioSocketChannel(host)
+def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
+    audiosocket = AudioSocketChannel(host, settings)
     if audiosocket._section.port is None:
         return Channel()
     page = Route("/audiosocket/{call}", answering(audiosocket.announce), methods=["GET", "POST"])

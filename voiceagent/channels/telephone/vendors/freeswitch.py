@@ -119,21 +119,20 @@ def _one_of(told: str, allowed: frozenset[int], default: int) -> int:
     return found
 
 
-def channel(host: ChannelHost) -> Channel:
-    settings: TelephoneSection = host.settings.telephone
+def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
     section = settings.freeswitch
 
-    def knock(websocket: WebSocket) -> Client:
-        host.admission.check_origin(websocket.headers.get("origin"))
+    def authenticate(websocket: WebSocket) -> Client:
+        host.check_origin(websocket.headers.get("origin"))
         guest = identify_caller(host, "freeswitch", section, websocket, None)
         query = parameters_of({name: value for name, value in websocket.query_params.items() if name != "key"})
         control = freeswitch_control(section, settings.control_seconds, lambda: protocol.call)
         controlled = control is not None
-        options = call_options(host, controlled=controlled, controls_digits=controlled)
+        options = call_options(host, settings, controlled=controlled, controls_digits=controlled)
         protocol = VendorCall(FreeSwitchProtocol(query, section.rate), options)
         return Client(protocol, host.new_id("sess"), guest.tenant, control=control)
 
     async def stream(websocket: WebSocket) -> None:
-        await host.welcome(websocket, lambda: knock(websocket))
+        await host.accept(websocket, lambda: authenticate(websocket))
 
     return Channel(routes=[WebSocketRoute(path, stream) for path in ("/freeswitch", "/freeswitch/{key}")])

@@ -211,21 +211,20 @@ def _milliseconds(value: object) -> float:
     return 1000 * min(seconds, LONGEST_DISCARD.total_seconds())
 
 
-def channel(host: ChannelHost) -> Channel:
-    settings: TelephoneSection = host.settings.telephone
+def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
     section = settings.genesys
 
-    def knock(websocket: WebSocket) -> Client:
+    def authenticate(websocket: WebSocket) -> Client:
         headers = websocket.headers
-        host.admission.check_origin(headers.get("origin"))
+        host.check_origin(headers.get("origin"))
         urls = addresses(websocket, settings.public_url)
         signed = genesys_signed(headers, urls, section.api_key, section.client_secret)
         guest = identify_caller(host, "genesys", section, websocket, signed)
         peer = GenesysProtocol(headers.get("audiohook-organization-id", ""))
-        protocol = VendorCall(peer, call_options(host, controlled=True))
+        protocol = VendorCall(peer, call_options(host, settings, controlled=True))
         return Client(protocol, host.new_id("sess"), guest.tenant)
 
     async def stream(websocket: WebSocket) -> None:
-        await host.welcome(websocket, lambda: knock(websocket))
+        await host.accept(websocket, lambda: authenticate(websocket))
 
     return Channel(routes=[WebSocketRoute(path, stream) for path in ("/genesys", "/genesys/{key}")])

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 from voiceagent import extras
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, ChannelHost, Client, answering
+from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
 from voiceagent.channels.telephone.admission import IdentifiedCaller, body_of, call_options, identify_caller
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.auth import vonage_signed
@@ -30,7 +30,6 @@ from voiceagent.channels.telephone.media_stream.messages import (
 from voiceagent.channels.telephone.settings import TelephoneSection, VonageSection
 from voiceagent.channels.telephone.vendor_protocol import Read, VendorCall
 from voiceagent.channels.telephone.vendors.systems import vonage_connect, vonage_control
-from voiceagent.server.admission import Denied
 
 # Vonage's Voice WebSocket: linear audio in binary messages, events and actions in JSON.
 
@@ -130,8 +129,7 @@ TOLD = {"from": "from", "to": "to", "uuid": "call_uuid", "conversation_uuid": "c
 """What Vonage tells of a call, and the stream's header that passes it on."""
 
 
-def channel(host: ChannelHost) -> Channel:
-    settings: TelephoneSection = host.settings.telephone
+def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
     section = settings.vonage
     if section.signature_secret or section.private_key:
         extras.need("jwt", "[telephone.vonage] signature_secret or private_key")
@@ -142,15 +140,15 @@ def channel(host: ChannelHost) -> Channel:
             host, "vonage", section, connection, vonage_signed(authorization, body, section.signature_secret)
         )
 
-    def knock(websocket: WebSocket) -> Client:
-        host.admission.check_origin(websocket.headers.get("origin"))
+    def authenticate(websocket: WebSocket) -> Client:
+        host.check_origin(websocket.headers.get("origin"))
         guest = identify(websocket)
         control = vonage_control(section, settings.control_seconds, lambda: protocol.call)
-        protocol = VendorCall(VonageProtocol(), call_options(host, controlled=control is not None))
+        protocol = VendorCall(VonageProtocol(), call_options(host, settings, controlled=control is not None))
         return Client(protocol, host.new_id("sess"), guest.tenant, control=control)
 
     async def stream(websocket: WebSocket) -> None:
-        await host.welcome(websocket, lambda: knock(websocket))
+        await host.accept(websocket, lambda: authenticate(websocket))
 
     async def voice(request: Request) -> Response:
         """What to do with an incoming call: our stream, and whom to dial when it ends."""

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceagent.channels.channel import ChannelHost
+from voiceagent.channels.channel import ANYONE, ChannelHost, Denied
 from voiceagent.channels.xiaozhi.fleet.boot import Boot, Proof
 from voiceagent.channels.xiaozhi.fleet.firmware import check
 from voiceagent.channels.xiaozhi.fleet.nodes import Nodes
 from voiceagent.channels.xiaozhi.fleet.store import Asking, Speaker, SpeakerStore, StoreError
 from voiceagent.channels.xiaozhi.fleet.tokens import Bearer, Tokens, WrongToken
-from voiceagent.server.admission import ANYONE, Denied
+from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,10 @@ class BootAnswer:
 class Fleet:
     """Everything the server knows of xiaozhi devices. `run()` opens and keeps it."""
 
-    def __init__(self, host: ChannelHost) -> None:
+    def __init__(self, host: ChannelHost, section: XiaozhiSection) -> None:
         self._host = host
-        self._section = section = host.settings.xiaozhi
-        self.access = section.access or ("code" if host.settings.limits.api_keys else "open")
+        self._section = section
+        self.access = section.access or ("code" if host.keys_required else "open")
         self.nodes = Nodes(section.nodes)
         self.store = SpeakerStore(Path(section.path) if section.path else None)
         self._tokens: Tokens | None = None
@@ -171,8 +171,8 @@ class Fleet:
             raise Denied(401, "invalid_device_token", "the device's token is wrong or was revoked") from None
         if tenant is not None:
             return tenant
-        if self._host.settings.limits.api_keys:
-            return self._host.admission.identify(f"Bearer {token}" if token else None, [])
+        if self._host.keys_required:
+            return self._host.check_key(f"Bearer {token}" if token else None)
         if self.access == "open":
             return self.tenant
         log.info("speaker %s: refused, it has no token", bearer.device_id)
@@ -250,7 +250,7 @@ class Fleet:
 
     def operator(self, authorization: str | None) -> str | None:
         """The tenant that may see and change its own devices; None may do so with all. Raises Denied."""
-        admin, keys = self._section.admin_key, self._host.settings.limits.api_keys
+        admin, keys = self._section.admin_key, self._host.keys_required
         scheme, _, presented = (authorization or "").partition(" ")
         known = admin.get_secret_value().encode() if admin is not None and scheme.lower() == "bearer" else b""
         if known and hmac.compare_digest(known, presented.strip().encode()):
@@ -259,4 +259,4 @@ class Fleet:
             raise Denied(403, "no_operators", "neither [xiaozhi] admin_key nor [limits] api_keys is configured")
         if not keys:
             raise Denied(401, "invalid_admin_key", "the key is missing or wrong")
-        return self._host.admission.identify(authorization, [])
+        return self._host.check_key(authorization)

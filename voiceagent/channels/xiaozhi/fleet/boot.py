@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from voiceagent.channels.channel import Denied
 from voiceagent.channels.xiaozhi.settings import MAX_DEVICE_ID, device_id, dotted
-from voiceagent.server.admission import Denied
 
 MAX_TEXT = 64
 """Characters that are kept of a name."""

@@ -17,13 +17,12 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from voiceagent.channels.channel import ChannelHost, answering
+from voiceagent.channels.channel import ChannelHost, Denied, answering
 from voiceagent.channels.xiaozhi.fleet.access import BootAnswer, Fleet, RequestBrake, RequestPace
 from voiceagent.channels.xiaozhi.fleet.boot import Boot, ids, read_boot, read_proof
 from voiceagent.channels.xiaozhi.fleet.firmware import chosen
 from voiceagent.channels.xiaozhi.fleet.tokens import Bearer
-from voiceagent.channels.xiaozhi.settings import reachable_host
-from voiceagent.server.admission import Denied
+from voiceagent.channels.xiaozhi.settings import XiaozhiSection, reachable_host
 
 TALK_PATH = "/xiaozhi/v1/"
 OTA_PATHS = ("/xiaozhi/ota", "/xiaozhi/ota/")
@@ -39,9 +38,9 @@ _CHIP = re.compile(r"[A-Za-z0-9-]{1,24}")
 
 
 class OtaRoutes:
-    def __init__(self, host: ChannelHost, fleet: Fleet) -> None:
+    def __init__(self, host: ChannelHost, section: XiaozhiSection, fleet: Fleet) -> None:
         self._host = host
-        self._section = host.settings.xiaozhi
+        self._section = section
         self._fleet = fleet
         self._files = {image.file.name: image.file for image in self._section.firmware}
         self._pace_of_device = RequestPace(burst=10, rate=1.0)
@@ -61,7 +60,7 @@ class OtaRoutes:
         await self._slow_down(request, boot.device_id)
         await self._fleet.ready()
         entry = await self._fleet.boot(boot)
-        base = http_base(self._host, request)
+        base = http_base(self._host, self._section, request)
         answer: dict[str, object] = {
             "websocket": self._websocket(boot, entry, base),
             "server_time": self._time(),
@@ -82,7 +81,7 @@ class OtaRoutes:
 
     async def _show(self, request: Request) -> Response:
         """For people who look with a browser whether the address is right."""
-        url = talk_url(http_base(self._host, request))
+        url = talk_url(http_base(self._host, self._section, request))
         return PlainTextResponse(
             f"This is the OTA address of a voiceagent server. Devices are told to connect to {url}\n"
         )
@@ -145,12 +144,12 @@ def talk_url(base: str, chip: str = "") -> str:
     return f"ws{base.removeprefix('http')}{TALK_PATH}{query}"
 
 
-def http_base(host: ChannelHost, connection: HTTPConnection) -> str:
+def http_base(host: ChannelHost, section: XiaozhiSection, connection: HTTPConnection) -> str:
     """This server as the device reaches it, without a slash at its end. On a WebSocket the firmware's Host header
     leaves the port out."""
-    if host.settings.xiaozhi.public_url:
-        return host.settings.xiaozhi.public_url
-    address = connection.scope.get("server") or ("127.0.0.1", host.settings.server.port)
+    if section.public_url:
+        return section.public_url
+    address = connection.scope.get("server") or ("127.0.0.1", host.port)
     scheme = "https" if connection.url.scheme in ("https", "wss") else "http"
     name = connection.headers.get("host", "")
     if not reachable_host(name):  # an IPv6 address, above all

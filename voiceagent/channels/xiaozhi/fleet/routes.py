@@ -7,13 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from voiceagent.channels.channel import answering
+from voiceagent.channels.channel import Denied, answering
 from voiceagent.channels.xiaozhi.fleet.access import FAILED, Fleet, RequestPace
 from voiceagent.channels.xiaozhi.fleet.boot import decoded
 from voiceagent.channels.xiaozhi.fleet.ota import read
 from voiceagent.channels.xiaozhi.fleet.store import StoreError
 from voiceagent.channels.xiaozhi.settings import device_id, tenant_name
-from voiceagent.server.admission import Denied
 
 PATH = "/xiaozhi/speakers"
 SHOWN = ("device_id", "standing", "tenant", "serial", "board", "version", "seen")

@@ -81,8 +81,8 @@ def _name(found: Match) -> str | None:
 
 
 CODES: list[Rule] = [
-    Rule(TELEPHONE, _telephone),
     Rule(LONG_GROUPS, lambda found: digits(found[0])),
+    Rule(TELEPHONE, _telephone),
     _dialled,
     _mixed_code,
     _code,

@@ -137,5 +137,7 @@ def _event(found: Match) -> str:
     return year(found[1] + found[2])
 
 
-DATES: list[Rule] = [_iso, _western, _short, _cohort, _event, _year, _day, _month, _until]
+FULL_DATES: list[Rule] = [_iso, _western]
+"""Before telephone numbers, which look alike."""
+DATES: list[Rule] = [_short, _cohort, _event, _year, _day, _month, _until]
 TIMES: list[Rule] = [_times, _hours, _offset]

@@ -247,7 +247,9 @@ def _figures(found: Match) -> str:
 
 
 FRACTIONS: list[Rule] = [_vulgar, _fraction, _ratio, _score]
-POWERS: list[Rule] = [_scientific, _power]
-SOFTWARE: list[Rule] = [_software, _version]
+SCIENTIFIC: list[Rule] = [_scientific]
+POWERS: list[Rule] = [_power]
+SOFTWARE: list[Rule] = [_software]
+VERSIONS: list[Rule] = [_version]
 COUNTS: list[Rule] = [_roman, _ordinal, _numbered, _counted, _scaled, _numbered_place]
 PLAIN: list[Rule] = [_more, _range, _subscript, _operator, _unary, _sign, _symbol, _circled, _number, _figures]

@@ -109,7 +109,7 @@ def _hundred(written: str) -> str:
 
 
 @rule(
-    rf"{_START}(?<![A-Za-z0-9)][-−])(?:([-−+±~～≈])\s?)?({NUMBER})\s?(万|亿)?(?:{_TO}([-−]?{NUMBER}))?(\s?)({_UNIT})(²|³|\^?[23](?!\d))?"
+    rf"{_START}(?<![A-Za-z0-9)][-−])(?:([-−+±~～≈])\s?)?({NUMBER})\s?(万|亿)?(?:(?:{_UNIT})?{_TO}([-−]?{NUMBER}))?(\s?)({_UNIT})(²|³|\^?[23](?!\d))?"
     r"(?:\s?/\s?(h|s|min|d|天|小时|[A-Za-z]{1,3})(²|\^?2)?)?(?![A-Za-z0-9°])"
 )
 def _unit(found: Match) -> str | None:

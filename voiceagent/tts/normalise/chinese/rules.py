@@ -4,8 +4,17 @@ import re
 
 from voiceagent.tts.normalise.addresses import AddressWords, address_rules
 from voiceagent.tts.normalise.chinese.codes import CODES, NAMES
-from voiceagent.tts.normalise.chinese.dates import DATES, TIMES
-from voiceagent.tts.normalise.chinese.maths import COUNTS, FORMULA_WORDS, FRACTIONS, PLAIN, POWERS, SOFTWARE
+from voiceagent.tts.normalise.chinese.dates import DATES, FULL_DATES, TIMES
+from voiceagent.tts.normalise.chinese.maths import (
+    COUNTS,
+    FORMULA_WORDS,
+    FRACTIONS,
+    PLAIN,
+    POWERS,
+    SCIENTIFIC,
+    SOFTWARE,
+    VERSIONS,
+)
 from voiceagent.tts.normalise.chinese.measures import MEASURES
 from voiceagent.tts.normalise.chinese.numbers import flat_digits
 from voiceagent.tts.normalise.latex import bare_rule, formula_rule
@@ -30,16 +39,16 @@ def _formula(text: str) -> str:
 RULES: tuple[Rule, ...] = (
     formula_rule(FORMULA_WORDS, _formula),
     bare_rule(FORMULA_WORDS, _formula),
-    SOFTWARE[0],
+    *SOFTWARE,
     *address_rules(_ADDRESS_WORDS),
-    *DATES[:2],
+    *FULL_DATES,
     *CODES,
-    *DATES[2:],
+    *DATES,
     *TIMES,
-    SOFTWARE[1],
-    POWERS[0],
+    *VERSIONS,
+    *SCIENTIFIC,
     *MEASURES,
-    *POWERS[1:],
+    *POWERS,
     *FRACTIONS,
     *COUNTS,
     *NAMES,

@@ -139,11 +139,11 @@ def _on(found: Match) -> str:
 
 
 CODES: list[Rule] = [
+    Rule(LONG_GROUPS, lambda found: digits(found[0])),
     _hexadecimal,
     _extension,
     Rule(VANITY, _vanity),
     Rule(TELEPHONE, _telephone),
-    Rule(LONG_GROUPS, lambda found: digits(found[0])),
     _on,
     _dialled,
     _flight,

@@ -283,4 +283,6 @@ def _short_year(found: Match) -> str:
 
 DATES: list[Rule] = [_iso, _numeric, _month_year, _short, _month_day, _day_month, _weekdays, _month_in_year]
 TIMES: list[Rule] = [_times, _hours, _hour, _european, _offset]
-YEARS: list[Rule] = [_years, _short_years, _decade, _era, _era_first, _year, _short_year]
+DECADES: list[Rule] = [_decade]
+"""Before units: 80s may be seconds."""
+YEARS: list[Rule] = [_years, _short_years, _era, _era_first, _year, _short_year]

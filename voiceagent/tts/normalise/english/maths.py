@@ -28,7 +28,7 @@ FORMULA_WORDS = FormulaWords(
 )
 _VULGAR = "".join(VULGAR)
 _SIGNS = {
-    "+": "plus", "-": "minus", "−": "minus", "*": "times", "×": "times", "·": "times", "÷": "divided by", "/": "divided by",
+    "**": "to the power of", "&&": "and", "||": "or", "+": "plus", "-": "minus", "−": "minus", "*": "times", "×": "times", "·": "times", "÷": "divided by", "/": "divided by",
     "=": "equals", "==": "equals", "≠": "is not equal to", "!=": "is not equal to", "<>": "is not equal to",
     "≥": "is greater than or equal to", ">=": "is greater than or equal to", "⩾": "is greater than or equal to",
     "≤": "is less than or equal to", "<=": "is less than or equal to", "⩽": "is less than or equal to",
@@ -138,7 +138,7 @@ def _subscript(found: Match) -> str:
     return f" {cardinal(int(found[1].translate(SUBSCRIPTS)))} ".strip()
 
 
-@rule(r"(?<=[\w)\]%²³])\s*([+*/−]|==?|!=|<>|>=|<=|=>|->|~=|<|>|-|·)\s*(?=[\w(√π$−.\\-])", "+*/−=!<>-·")
+@rule(r"(?<=[\w)\]%²³])\s*(\*\*|&&|\|\||[+*/−]|==?|!=|<>|>=|<=|=>|->|~=|<|>|-|·)\s*(?=[\w(√π$−.\\-])", "+*/−=!<>-·&")
 def _operator(found: Match) -> str | None:
     """A sign between two terms. Without a figure beside it, it must stand apart, or be one that words never have."""
     sign, text = found[1], found.string
@@ -217,7 +217,7 @@ def _give_or_take(found: Match) -> str:
 
 @rule(rf"(?<![\w.,])({NUMBER})\s?(?:-|–|—|~|\.\.)\s?({NUMBER})(?![\w]|[.,:/-]\d)", "-–—~.")
 def _range(found: Match) -> str | None:
-    if re.search(r"\s[-–—]\s", found[0]) and "=" in found.string:
+    if re.search(r"\s[-–—]\s", found[0]) and re.search("[=+×÷*]", found.string):
         return None
     return f"{say(read(found[1]))} to {say(read(found[2]))}"
 
@@ -275,16 +275,25 @@ def _number(found: Match) -> str:
     return say(read(found[0]))
 
 
+@rule(
+    r"(?<=\d)\s+[xX]\s+(?=\d)|(?<=\d)x(?=\s(?:faster|slower|more|less|as|bigger|larger|smaller|better|the|speed|zoom)\b)",
+    "xX",
+)
+def _times(found: Match) -> str:
+    return " times "
+
+
 @rule(r"\d+")
 def _figures(found: Match) -> str:
     """What a number's own rule left of one that overlaps a name."""
     return say(read(found[0]))
 
 
-POWERS: list[Rule] = [_scientific, _power]
+SCIENTIFIC: list[Rule] = [_scientific]
+POWERS: list[Rule] = [_power]
 FRACTIONS: list[Rule] = [_vulgar, _fraction, _letters, _ratio, _score]
+COUNTS: list[Rule] = [_ordinal, _numbered, _scaled, _millions, _list, _times]
 PLAIN: list[Rule] = [
-    _ordinal, _numbered, _scaled, _millions, _list, _range, _more, _subscript, _give_or_take, _operator, _unary, _sign,
-    _prefix, _symbol, _circled, _number,
-    _figures,
+    _range, _more, _subscript, _give_or_take, _operator, _unary, _sign, _prefix, _symbol, _circled, _number, _figures,
 ]  # fmt: skip
+"""What is left, after names and abbreviations."""

@@ -65,7 +65,7 @@ def many(name: str) -> str:
 
 
 @rule(
-    rf"(?<![\w.,$£€¥/])(?<![\w)][-−])(?:([-−+±~≈])\s?)?({NUMBER})([{_VULGAR}]?)(?:{_RANGE}({NUMBER}))?([ \u00a0\u202f-]?)({UNIT})"
+    rf"(?<![\w.,$£€¥/])(?<![\w)][-−])(?:([-−+±~≈])\s?)?({NUMBER})([{_VULGAR}]?)(?:(?:\s?(?:{UNIT}))?{_RANGE}({NUMBER}))?([ \u00a0\u202f-]?)({UNIT})"
     r"(²|³|\^?[23](?![\d.]))?(?:\s?/\s?([A-Za-zµμ]+)(²|\^?2)?)?(?![\w°]|'[a-z])"
 )
 def _unit(found: Match) -> str | None:

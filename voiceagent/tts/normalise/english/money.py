@@ -66,6 +66,9 @@ _PERIODS = {
 }  # fmt: skip
 
 
+_THOUSANDS = re.compile(r"(?<=\d)\.(?=\d{3}(?:\D|$))(?<!\d{4}\.)")
+
+
 def amount(currency: Currency, number: Number, scale: str | None = None) -> str:
     """ "one hundred twenty dollars and thirty-five cents"."""
     sign = "minus " if number.negative else ""
@@ -125,15 +128,17 @@ def _adjective(found: Match, currency: Currency, number: Number, scale: str | No
 
 
 @rule(
-    rf"(?<![\w.,])([-−+]?{NUMBER}){_SCALE}(?:{_TO}({NUMBER}){_SCALE})?\s?(€|£|₽|₫|₺|¢|[A-Z]{{3}}|\$(?!\s?\d))(?![A-Za-z0-9]){_PER}"
+    rf"(?<![\w.,])([-−+]?{NUMBER}){_SCALE}(?:{_TO}({NUMBER}){_SCALE})?\s?(€|£|₽|₫|₺|¢|[A-Z]{{3}}|Euros?|euros?|\$(?!\s?\d))(?![A-Za-z0-9]){_PER}"
 )
 def _sign_last(found: Match) -> str | None:
     first, scale, second, second_scale, name, period = found.groups()
     if name == "¢":
         return f"{say(read(first))} {'cent' if read(first).is_one else 'cents'}"
-    currency = CURRENCIES.get(name)
+    currency = _EURO if name.lower().startswith("euro") else CURRENCIES.get(name)
     if currency is None:
         return None
+    if currency is _EURO:  # where a point parts thousands
+        first, second = (_THOUSANDS.sub("", part) if part else part for part in (first, second))
     last = amount(currency, read(second or first), second_scale if second else scale)
     return (f"{say(read(first))} to {last}" if second else last) + _after(period or "")
 

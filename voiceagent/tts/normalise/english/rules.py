@@ -2,12 +2,12 @@
 
 from voiceagent.tts.normalise.addresses import AddressWords, address_rules
 from voiceagent.tts.normalise.english.codes import CODES, NAMES
-from voiceagent.tts.normalise.english.dates import DATES, TIMES, YEARS
-from voiceagent.tts.normalise.english.maths import FORMULA_WORDS, FRACTIONS, PLAIN, POWERS
+from voiceagent.tts.normalise.english.dates import DATES, DECADES, TIMES, YEARS
+from voiceagent.tts.normalise.english.maths import COUNTS, FORMULA_WORDS, FRACTIONS, PLAIN, POWERS, SCIENTIFIC
 from voiceagent.tts.normalise.english.measures import MEASURES
 from voiceagent.tts.normalise.english.money import MONEY
 from voiceagent.tts.normalise.english.numbers import flat_digits
-from voiceagent.tts.normalise.english.words import ABBREVIATIONS, ROMAN, SOFTWARE
+from voiceagent.tts.normalise.english.words import ABBREVIATIONS, ROMAN, SOFTWARE, VERSIONS
 from voiceagent.tts.normalise.latex import bare_rule, formula_rule
 from voiceagent.tts.normalise.spans import Rule, Spoken, find_spans, join
 
@@ -29,25 +29,24 @@ def _formula(text: str) -> str:
 RULES: tuple[Rule, ...] = (
     formula_rule(FORMULA_WORDS, _formula),
     bare_rule(FORMULA_WORDS, _formula),
-    *SOFTWARE[3:],
+    *SOFTWARE,
     *address_rules(_ADDRESS_WORDS),
     *CODES,
     *DATES,
     *TIMES,
-    *SOFTWARE[:3],
-    POWERS[0],
+    *VERSIONS,
+    *SCIENTIFIC,
     *MONEY,
-    YEARS[2],
+    *DECADES,
     *MEASURES,
-    *POWERS[1:],
+    *POWERS,
     *FRACTIONS,
     *ROMAN,
     *YEARS,
-    *PLAIN[:2],
-    *PLAIN[2:5],
+    *COUNTS,
     *NAMES,
     *ABBREVIATIONS,
-    *PLAIN[5:],
+    *PLAIN,
 )
 
 

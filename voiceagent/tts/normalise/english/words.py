@@ -139,7 +139,7 @@ _SHORT = {
     "e.g.": "for example", "i.e.": "that is", "approx.": "approximately", "vs.": "versus", "vs": "versus", "w/o": "without",
     "w/": "with", "b/c": "because", "a.k.a.": "also known as", "cf.": "compare", "viz.": "namely", "resp.": "respectively",
     "incl.": "including", "excl.": "excluding", "min.": "minutes", "etc.": "et cetera", "n/a": "not applicable",
-    "N/A": "not applicable", "and/or": "and or", "c/o": "care of", "ext.": "extension", "Ext.": "extension", "tel.": "telephone",
+    "N/A": "not applicable", "and/or": "and or", "km/h": "kilometers per hour", "m/s": "meters per second", "c/o": "care of", "ext.": "extension", "Ext.": "extension", "tel.": "telephone",
     "Tel.": "telephone", "Eg.": "For example", "E.g.": "For example", "I.e.": "That is", "eg.": "for example",
 }  # fmt: skip
 _ABBREVIATION = "|".join(re.escape(short) for short in sorted(_SHORT, key=len, reverse=True) if short != "min.")
@@ -160,11 +160,12 @@ def _and(found: Match) -> str:
     return " and "
 
 
-@rule(r"(?<![\w/])([a-z]{2,})/([a-z]{2,})(?![\w/])", "/")
+@rule(r"(?<![\w/])([A-Za-z][a-z]+)/([A-Za-z][a-z]+)(?![\w/])", "/")
 def _or(found: Match) -> str:
     return f"{found[1]} or {found[2]}"
 
 
 ROMAN: list[Rule] = [_ruler, _head, _century, _sequel, _roman_sign]
-SOFTWARE: list[Rule] = [_product, _dotted, _short_version, _sharp, _plus_plus, _net, _dot_js]
+SOFTWARE: list[Rule] = [_sharp, _plus_plus, _net, _dot_js]
+VERSIONS: list[Rule] = [_product, _dotted, _short_version]
 ABBREVIATIONS: list[Rule] = [_short, _and, _or]

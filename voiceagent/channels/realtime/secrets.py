@@ -12,12 +12,11 @@ from msgspec import Meta, Struct
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from voiceagent.channels.channel import ChannelHost, error_response
+from voiceagent.channels.channel import ChannelHost, Denied, error_response
 from voiceagent.channels.realtime.client_events import decode_with
 from voiceagent.channels.realtime.session_object import SessionPatch
-from voiceagent.channels.realtime.session_update import initial_session, shown, updated
+from voiceagent.channels.realtime.updates import initial_session, shown, updated
 from voiceagent.errors import Refused
-from voiceagent.server.admission import Denied
 
 PREFIX = "ek_"
 DEFAULT_SECONDS = 600
@@ -93,7 +92,7 @@ class SecretsPage:
     async def answer(self, request: Request) -> Response:
         allowed: Mapping[str, str] = {}
         try:
-            self._host.admission.check_origin(request.headers.get("origin"))
+            self._host.check_origin(request.headers.get("origin"))
             allowed = cross_origin(request)
             response = Response(status_code=204) if request.method == "OPTIONS" else await self._make(request)
         except Denied as denied:
@@ -107,12 +106,12 @@ class SecretsPage:
     async def _make(self, request: Request) -> Response:
         """Raises Denied, Refused."""
         host = self._host
-        tenant = host.admission.identify(request.headers.get("authorization"), [])
+        tenant = host.check_key(request.headers.get("authorization"))
         body = await _body(request)
         asked = decode_with(_REQUEST, body or b"{}")
         after = asked.expires_after or ExpiresAfter()
         now = int(time.time())
-        ends = now + int(host.settings.limits.session_seconds)
+        ends = now + int(host.session_seconds)
         session = initial_session(host.new_id("sess"), "voiceagent", host.defaults(), ends)
         if asked.session is not None:
             session = updated(session, asked.session, host.defaults())

@@ -15,10 +15,11 @@ from websockets.typing import Subprotocol
 from tests.support.realtime.wire import read
 from tests.support.speech import EnginesFor
 from tests.support.wire_client import client_of, serving
-from voiceagent.channels.realtime import client_secrets
-from voiceagent.channels.realtime.client_secrets import MAX_BODY, MOST, MOST_BYTES, ClientSecrets
-from voiceagent.server.admission import Denied
-from voiceagent.settings import ApiKey, LimitSection, Settings
+from voiceagent.channels.channel import Denied
+from voiceagent.channels.realtime import secrets
+from voiceagent.channels.realtime.secrets import MAX_BODY, MOST, MOST_BYTES, ClientSecrets
+from voiceagent.server.settings import ApiKey, LimitSection
+from voiceagent.settings import Settings
 
 PATH = "/v1/realtime/client_secrets"
 SESSION = {
@@ -165,7 +166,7 @@ async def test_only_a_key_makes_secrets(shared_server: str) -> None:
 
 
 async def test_a_body_that_does_not_come(shared_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_secrets, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(secrets, "BODY_SECONDS", 0.1)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"{"
