@@ -22,7 +22,7 @@ from voiceagent.server.resources import make_llm
 from voiceagent.session.events import AudioCommitted, IdleTimeoutTriggered, TurnTimed
 from voiceagent.session.timeline import Timeline, now
 from voiceagent.settings import load
-from voiceagent.tracing.spans import MOST_PENDING, RequestSpan, Tracing
+from voiceagent.tracing.spans import MOST_PENDING, RequestSpan, TraceRecorder
 
 MS = 1_000_000
 """Nanoseconds."""
@@ -162,7 +162,7 @@ def parent_of(exporter: InMemorySpanExporter, name: str) -> str | None:
 
 
 async def test_requests_belong_to_their_turn_whenever_they_end(exporter: InMemorySpanExporter) -> None:
-    tracing = Tracing(trace.get_tracer("test"))
+    tracing = TraceRecorder(trace.get_tracer("test"))
     session = tracing.session("s-1", channel="web", tenant="acme")
     tracing.request(request(0, "greeting"))
     tracing.request(request(1, "thrown away"))
@@ -188,7 +188,7 @@ async def test_requests_belong_to_their_turn_whenever_they_end(exporter: InMemor
 
 
 async def test_what_was_never_answered_is_shown_when_the_session_ends(exporter: InMemorySpanExporter) -> None:
-    tracing = Tracing(trace.get_tracer("test"))
+    tracing = TraceRecorder(trace.get_tracer("test"))
     session = tracing.session("s-1", channel="web", tenant="acme")
     session.on_event(AudioCommitted("one", None))
     tracing.request(request(1, "unheard"))
@@ -200,7 +200,7 @@ async def test_what_was_never_answered_is_shown_when_the_session_ends(exporter: 
 
 
 async def test_requests_that_wait_for_their_turn_are_bounded(exporter: InMemorySpanExporter) -> None:
-    tracing = Tracing(trace.get_tracer("test"))
+    tracing = TraceRecorder(trace.get_tracer("test"))
     session = tracing.session("s-1", channel="web", tenant="acme")
     for _ in range(100):
         tracing.request(request(1))

@@ -28,7 +28,7 @@ from voiceagent.llm.layers import layers
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission
 from voiceagent.server.connection import ConnectionHandler
-from voiceagent.server.llm_pages import llm_pages
+from voiceagent.server.llm.pages import llm_pages
 from voiceagent.server.metrics import Metrics, watch_lag
 from voiceagent.server.observer import (
     LearnsOutcomes,

@@ -18,7 +18,7 @@ from voiceagent.gateway.proxy.app import MOST_BODY
 from voiceagent.gateway.proxy.request import MODEL, Asked, caller_of, parse
 from voiceagent.gateway.proxy.response import DONE, Chunks, Whole
 from voiceagent.llm.base import Caller, Completed, TextDelta, Thinking, ToolCall
-from voiceagent.server import llm_proxy
+from voiceagent.server.llm import proxy as llm_proxy
 
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}

@@ -18,7 +18,7 @@ from voiceagent.gateway.proxy.response import ProxyError
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.layers import layers
 from voiceagent.server.admission import Admission
-from voiceagent.server.llm_pages import llm_pages
+from voiceagent.server.llm.pages import llm_pages
 from voiceagent.server.metrics import Observable, watch_lag
 from voiceagent.server.serve import listen
 from voiceagent.server.settings import LimitSection, ServerSection
