@@ -1,7 +1,7 @@
 """A guard rail of one's own: names of competitors are not spoken of, whichever language model answers.
 
     [[guard.moderators]]
-    engine = "guard_rail:NoCompetitors"   # this file, in a folder on PYTHONPATH
+    engine = "guard_rail:NoCompetitors"      # this file, in a folder on PYTHONPATH
     names = ["Umbrella", "Tyrell"]
     sides = ["out"]
 

@@ -18,8 +18,7 @@ from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.admin.settings import AdminSection
 from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import EVERYONE, BudgetSettings, PeriodClock
-from voiceagent.gateway.budgets.ledger import MemoryLedger
-from voiceagent.gateway.budgets.shares import MOST_SHARES, SpentShares
+from voiceagent.gateway.budgets.ledger import MOST_SHARES, MemoryLedger, SpentShares
 from voiceagent.gateway.engine import GatewayLlm
 from voiceagent.llm.base import Caller, LlmRequest, Message
 from voiceagent.llm.layers import layers

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
@@ -76,9 +76,7 @@ async def test_guard_rails_hold_for_every_engine(tmp_path: Path, name: str) -> N
 
 async def test_moderator_is_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("no-competitors", "examples.guard_rail:NoCompetitors", "voiceagent.guard")
-    monkeypatch.setattr(
-        plugins, "entry_points", lambda group: EntryPoints([point, *entry_points(group=group)]).select(group=group)
-    )
+    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([point]).select(group=group))
     async with ScriptedLlm(["Umbrella."]) as server:
         llm = f'[llm]\nengine = "openai"\nbase_url = "{server.base_url}"\napi_key = "k"\n'
         async with made_of(written(tmp_path, llm + OWN.format(moderator="no-competitors"))) as made:
@@ -91,7 +89,7 @@ async def test_moderator_is_found_by_entry_point(tmp_path: Path, monkeypatch: py
         ("nosuch", "is not installed"),
         ("examples.nosuch:Rail", "there is no module examples.nosuch"),
         ("examples.guard_rail:Nosuch", "has no Nosuch"),
-        ("examples.guard_rail:NoCompetitorsOptions", "is no Moderator: it has no method open"),
+        ("voiceagent.guard.moderators:WordList", "has no Options"),
         ("voiceagent.llm.dialects.openai:OpenAILlm", "is no Moderator: it has no method judge"),
     ],
 )
@@ -104,5 +102,5 @@ def test_moderator_that_cannot_be_made_is_named(tmp_path: Path, moderator: str, 
 def test_option_that_a_moderator_does_not_take_is_named(tmp_path: Path) -> None:
     toml = OWN.format(moderator="examples.guard_rail:NoCompetitors").replace('["Umbrella"]', "[]")
     settings = written(tmp_path, '[llm]\nengine = "openai"\n' + toml)
-    with pytest.raises(ConfigError, match=r"\[\[guard.moderators\]\] names: .*examples.guard_rail:NoCompetitors"):
+    with pytest.raises(ConfigError, match=r"\[\[guard.moderators\]\] names: "):
         make_llm(settings)

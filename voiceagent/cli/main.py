@@ -96,7 +96,7 @@ def llm_proxy(
 ) -> None:
     """Serve the configured language model alone, as an OpenAI-compatible endpoint."""
     from voiceagent.cli.demo import LISTENING
-    from voiceagent.server.proxy import serve as run
+    from voiceagent.server.llm.proxy import serve as run
     from voiceagent.server.resources import make_llm
 
     with plain_errors():

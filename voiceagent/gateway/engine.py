@@ -17,7 +17,7 @@ from voiceagent import extras
 from voiceagent.gateway.audit import AuditedLlm, AuditSettings
 from voiceagent.gateway.budgets.accounts import BudgetSettings, PeriodClock, Price
 from voiceagent.gateway.budgets.engine import BudgetedLlm, ledger_of
-from voiceagent.gateway.budgets.shares import SpentShares
+from voiceagent.gateway.budgets.ledger import SpentShares
 from voiceagent.gateway.cache.engine import CacheSection, cached
 from voiceagent.gateway.cache.question import is_personal
 from voiceagent.gateway.experiments.assignment import ExperimentOptions, Experiments

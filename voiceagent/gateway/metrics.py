@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from voiceagent.gateway.budgets.accounts import EVERYONE, BudgetAlert
-from voiceagent.gateway.budgets.shares import SpentShares
+from voiceagent.gateway.budgets.ledger import SpentShares
 from voiceagent.gateway.cache.engine import CachedLlm
 from voiceagent.gateway.routes.engine import RoutedLlm
 

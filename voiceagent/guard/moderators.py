@@ -31,7 +31,7 @@ class Moderator(Protocol):
 
 
 MODERATORS = PluginKind("guard", Moderator)
-"""The moderators of other packages that a configuration may name."""
+"""Moderators of third parties."""
 
 
 class WordList:

@@ -35,7 +35,7 @@ class EndpointModeration(Section):
 
 
 class ModeratorSection(EngineSection):
-    """A moderator of another package. Every other key is an option of its own."""
+    """A moderator of your own: a plug-in of the kind `guard`."""
 
     sides: Sides = BOTH
     """What it sees: what the user says, what the model answers, or both."""

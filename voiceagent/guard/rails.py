@@ -56,13 +56,11 @@ def guarded(engine: LlmEngine, guard: GuardSection) -> LlmEngine:
 
 
 def moderators(guard: GuardSection) -> list[tuple[Moderator, Sides]]:
-    """All moderators of the section, not open yet, with what each sees. Raises ConfigError."""
     found: list[tuple[Moderator, Sides]] = []
     if guard.words or guard.patterns:
         found.append((WordList(guard.words, guard.patterns), guard.sides))
     if (endpoint := guard.endpoint) is not None:
         remote = ModerationEndpoint(endpoint.base_url, endpoint.api_key, endpoint.model, endpoint.seconds)
         found.append((remote, endpoint.sides))
-    return found + [
-        (MODERATORS.make("[[guard.moderators]]", own.with_options()), own.sides) for own in guard.moderators
-    ]
+    own = [(MODERATORS.make("[[guard.moderators]]", one.with_options()), one.sides) for one in guard.moderators]
+    return found + own

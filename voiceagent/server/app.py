@@ -27,9 +27,14 @@ from voiceagent.llm.layers import layers
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission
 from voiceagent.server.connection import ConnectionHandler
-from voiceagent.server.llm_extras import ResponseOutcomeObserver, llm_pages
+from voiceagent.server.llm.pages import llm_pages
 from voiceagent.server.metrics import Metrics, watch_lag
-from voiceagent.server.observer import ObservedMemoryRecorder, SessionObserver
+from voiceagent.server.observer import (
+    LearnsOutcomes,
+    ObservedMemoryRecorder,
+    ResponseOutcomeObserver,
+    SessionObserver,
+)
 from voiceagent.server.recorder import RecorderFactory
 from voiceagent.server.resources import open_shared
 from voiceagent.session.context import SessionResources
@@ -279,9 +284,9 @@ class VoiceServer:
             options=self.defaults(),
         )
         observers: list[SessionObserver] = [recorder] if recorder is not None else []
-        outcomes = ResponseOutcomeObserver.of(self._engines.llm, client.session_id, client.user or "")
-        if outcomes is not None:
-            observers.append(outcomes)
+        llm = next((layer for layer in layers(self._engines.llm) if isinstance(layer, LearnsOutcomes)), None)
+        if llm is not None:
+            observers.append(ResponseOutcomeObserver(llm, client.session_id, client.user or ""))
         if self._tracing is not None:
             observers.append(self._tracing.session(client.session_id, channel=client.kind, tenant=client.tenant))
         return observers

@@ -1,12 +1,12 @@
 """Session observers: follow a session without taking part in it, such as its recording or an operator's view."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from voiceagent.memory.base import MemoryStore
 from voiceagent.session.commands import Command
 from voiceagent.session.conversation import AnyItem
-from voiceagent.session.events import Event
+from voiceagent.session.events import Event, ResponseDone
 from voiceagent.session.memory_recorder import MemoryRecorder
 
 
@@ -43,3 +43,27 @@ class ObservedMemoryRecorder(MemoryRecorder):
         super().note(item)
         for observer in self._observers:
             observer.on_item(item)
+
+
+@runtime_checkable
+class LearnsOutcomes(Protocol):
+    """A language model that learns whether its responses were heard to the end, for its experiments."""
+
+    def observe_reply(self, session: str, user: str, interrupted: bool) -> None: ...
+
+
+class ResponseOutcomeObserver:
+    """The observer that tells a language model how each response ended; one without a single word does not count."""
+
+    def __init__(self, llm: LearnsOutcomes, session: str, user: str) -> None:
+        self._llm, self._session, self._user = llm, session, user
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, ResponseDone) and event.item is not None:
+            self._llm.observe_reply(self._session, self._user, event.status == "cancelled")
+
+    def on_command(self, command: Command) -> None: ...
+
+    def on_item(self, item: AnyItem) -> None: ...
+
+    def on_end(self, reason: str) -> None: ...

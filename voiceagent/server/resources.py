@@ -36,7 +36,7 @@ from voiceagent.tts.retried import RetriedTts
 from voiceagent.vad.base import VAD_ENGINES
 
 if TYPE_CHECKING:  # their packages are optional
-    from voiceagent.tracing.spans import Tracing
+    from voiceagent.tracing.spans import TraceRecorder
     from voiceagent.turn.smart_turn import SmartTurn
 
 log = logging.getLogger(__name__)
@@ -76,14 +76,16 @@ def make_llm(settings: Settings) -> LlmEngine:
     return equipped(engine, section, settings.guard, tracing_of(settings.tracing))
 
 
-def equipped(engine: LlmEngine, section: EngineSection, guard: GuardSection, tracing: "Tracing | None") -> LlmEngine:
+def equipped(
+    engine: LlmEngine, section: EngineSection, guard: GuardSection, tracing: "TraceRecorder | None"
+) -> LlmEngine:
     """Any language model (`section` is what `[llm]` says of it) behind guard rails, with spans of what lies behind
     them. Raises ConfigError."""
 
     def layer(engine: LlmEngine) -> LlmEngine:
         return guarded(engine if tracing is None else traced(engine, tracing), guard)
 
-    def traced(inner: LlmEngine, tracing: "Tracing") -> LlmEngine:
+    def traced(inner: LlmEngine, tracing: "TraceRecorder") -> LlmEngine:
         from voiceagent.tracing.llm import Target, TracedLlm  # the package it needs is there if there is tracing
 
         options = {**section.with_options(), **(engine.address if isinstance(engine, RemoteLlm) else {})}

@@ -15,7 +15,7 @@ from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, Mess
 from voiceagent.llm.failover.options import EndpointOptions
 from voiceagent.llm.failover.reports import Observer, Outcome
 from voiceagent.llm.layers import LlmLayer
-from voiceagent.tracing.spans import RequestSpan, Tracing
+from voiceagent.tracing.spans import RequestSpan, TraceRecorder
 
 PROVIDERS = {"azure": "azure.ai.openai", "gemini": "gcp.gemini"}
 """The names of the conventions, where they differ from the dialect's."""
@@ -60,7 +60,9 @@ class HasEndpoints(Protocol):
 class TracedLlm(LlmLayer):
     """An LlmEngine that makes a span of each request."""
 
-    def __init__(self, inner: LlmEngine, tracing: Tracing, target: Target, whole: LlmEngine | None = None) -> None:
+    def __init__(
+        self, inner: LlmEngine, tracing: TraceRecorder, target: Target, whole: LlmEngine | None = None
+    ) -> None:
         """`whole` is the engine of which `inner` is a part, if it is one. `target` is what it asks, unless it has
         endpoints."""
         super().__init__(inner)

@@ -7,7 +7,7 @@ from voiceagent.llm.layers import layers
 from voiceagent.section import Section
 
 if TYPE_CHECKING:
-    from voiceagent.tracing.spans import Tracing
+    from voiceagent.tracing.spans import TraceRecorder
 
 
 class TracingSection(Section):
@@ -24,23 +24,23 @@ class IsTraced(Protocol):
     """A layer that makes spans."""
 
     @property
-    def tracing(self) -> "Tracing": ...
+    def tracing(self) -> "TraceRecorder": ...
 
 
-def tracing_of(section: TracingSection) -> "Tracing | None":
+def tracing_of(section: TracingSection) -> "TraceRecorder | None":
     """None where no spans are wanted, or OpenTelemetry is not installed."""
     if not section.spans:
         return None
     try:
         from opentelemetry import trace
 
-        from voiceagent.tracing.spans import Tracing
+        from voiceagent.tracing.spans import TraceRecorder
     except ImportError:
         return None
-    return Tracing(trace.get_tracer("voiceagent"), content=section.content)
+    return TraceRecorder(trace.get_tracer("voiceagent"), content=section.content)
 
 
-def tracing_in(engine: LlmEngine, section: TracingSection) -> "Tracing | None":
+def tracing_in(engine: LlmEngine, section: TracingSection) -> "TraceRecorder | None":
     """The tracing that the language model's spans go to; for one without any the section decides."""
     for layer in layers(engine):
         if isinstance(layer, IsTraced):

@@ -64,7 +64,7 @@ class RequestSpan:
         span.end(clock(self.ended))
 
 
-class Tracing:
+class TraceRecorder:
     """The tracing of one process: `session` begins that of a session, `request` takes what the language model did."""
 
     def __init__(self, tracer: Tracer, *, content: bool = False) -> None:
@@ -97,7 +97,7 @@ class SessionTrace:
     are the stations of the timeline (`vad`, `endpointing`, `asr`, `tts`, `playout`) and, in the place of its `llm`, the
     requests to the language model. They may overlap: an answer is often prepared before the turn is over."""
 
-    def __init__(self, tracing: Tracing, session_id: str, channel: str, tenant: str) -> None:
+    def __init__(self, tracing: TraceRecorder, session_id: str, channel: str, tenant: str) -> None:
         self._tracing = tracing
         self._id, self._channel, self._tenant = session_id, channel, tenant
         self._clock = WallClock()

@@ -17,7 +17,7 @@ from voiceagent.guard.options import GuardSection
 from voiceagent.llm.base import LlmEngine
 from voiceagent.models.store import ModelStore
 from voiceagent.section import EngineSection
-from voiceagent.server.proxy import ProxyServer, make_proxy, make_server
+from voiceagent.server.llm.proxy import ProxyServer, make_proxy, make_server
 from voiceagent.server.resources import equipped
 from voiceagent.server.serve import listen
 from voiceagent.server.settings import LimitSection

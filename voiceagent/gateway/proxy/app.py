@@ -111,8 +111,8 @@ class ProxyAccess(Protocol):
         """Who asks. Raises ProxyError 401 and 403."""
         ...
 
-    def seat(self, tenant: str) -> AbstractContextManager[None]:
-        """A place for one request. Raises ProxyError 429 and 503."""
+    def slot(self, tenant: str) -> AbstractContextManager[None]:
+        """A slot for one request. Raises ProxyError 429 and 503."""
         ...
 
 
@@ -233,7 +233,7 @@ class Proxy:
         tenant = self.access.tenant(request)
         if not self._open:
             raise ProxyError(503, "server_loading", "the language model is not open", retry_after=2)
-        with self.access.seat(tenant), self._metrics.in_flight.track_inprogress():
+        with self.access.slot(tenant), self._metrics.in_flight.track_inprogress():
             asked = parse(await _body(request), caller_of(tenant, request.headers, reply.id))
             answer = _stream if asked.stream else _whole
             return await self._while_connected(answer(self._llm, asked, reply), request.receive)

@@ -59,7 +59,7 @@ class JambonzSection(VendorSection):
 # -- the stream -------------------------------------------------------------------------------------------------------
 
 
-class _Mark(Struct):
+class _JambonzMark(Struct):
     name: int | str
     event: str = "playout"
 
@@ -90,7 +90,7 @@ class JambonzDialect(StreamDialect):
             return DigitPressed(str(message.dtmf).upper())
         if message.type == "mark":
             try:
-                mark = msgspec.convert(message.data, _Mark)
+                mark = msgspec.convert(message.data, _JambonzMark)
             except msgspec.ValidationError:
                 raise MalformedMessage(1007, "the message is not valid") from None
             return MarkPlayed(str(mark.name)) if mark.event != "cleared" else None

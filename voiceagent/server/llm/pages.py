@@ -1,5 +1,4 @@
-"""What a language model may offer beside answers, as the server uses it: a page with its status, and a wish to know how
-responses ended. An engine within guard rails or tracing offers it as well as one alone."""
+"""`/llm/status`: how the endpoints of the language model are, as JSON. `voiceagent llm status` shows it."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,13 +12,9 @@ from voiceagent.channels.channel import Denied, answering
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.layers import layers
 from voiceagent.server.admission import Admission
-from voiceagent.session.commands import Command
-from voiceagent.session.conversation import AnyItem
-from voiceagent.session.events import Event, ResponseDone
 from voiceagent.settings import Settings
 
 PATH = "/llm/status"
-"""How the endpoints of the language model are, as JSON. `voiceagent llm status` shows it."""
 
 
 @runtime_checkable
@@ -29,13 +24,6 @@ class ReportsStatus(Protocol):
     def report(self) -> dict[str, JsonValue]:
         """Called on the loop."""
         ...
-
-
-@runtime_checkable
-class LearnsOutcomes(Protocol):
-    """A language model that learns whether a response was heard to its end."""
-
-    def observe_reply(self, session: str, user: str, interrupted: bool) -> None: ...
 
 
 def llm_pages(engine: LlmEngine, settings: Settings, admission: Admission) -> list[Route]:
@@ -51,29 +39,6 @@ def llm_pages(engine: LlmEngine, settings: Settings, admission: Admission) -> li
         return JSONResponse(reporting.report(), headers={"cache-control": "no-store"})
 
     return [Route(PATH, answering(status))]
-
-
-class ResponseOutcomeObserver:
-    """An observer of one session. A response that never got a word out counts for nothing."""
-
-    def __init__(self, llm: LearnsOutcomes, session: str, user: str) -> None:
-        self._llm, self._session, self._user = llm, session, user
-
-    @classmethod
-    def of(cls, engine: LlmEngine, session: str, user: str) -> "ResponseOutcomeObserver | None":
-        """None where the engine does not want to know."""
-        learning = next((layer for layer in layers(engine) if isinstance(layer, LearnsOutcomes)), None)
-        return None if learning is None else cls(learning, session, user)
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, ResponseDone) and event.item is not None:
-            self._llm.observe_reply(self._session, self._user, event.status == "cancelled")
-
-    def on_command(self, command: Command) -> None: ...
-
-    def on_item(self, item: AnyItem) -> None: ...
-
-    def on_end(self, reason: str) -> None: ...
 
 
 def _admit(request: Request, gate: AdminAuth | None, admission: Admission, keys: bool) -> None:

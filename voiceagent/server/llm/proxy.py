@@ -18,7 +18,7 @@ from voiceagent.gateway.proxy.response import ProxyError
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.layers import layers
 from voiceagent.server.admission import Admission
-from voiceagent.server.llm_extras import llm_pages
+from voiceagent.server.llm.pages import llm_pages
 from voiceagent.server.metrics import Observable, watch_lag
 from voiceagent.server.serve import listen
 from voiceagent.server.settings import LimitSection, ServerSection
@@ -56,7 +56,7 @@ class LimitedAccess:
             return self.admission.check_key(request.headers.get("authorization"))
 
     @contextmanager
-    def seat(self, tenant: str) -> Iterator[None]:
+    def slot(self, tenant: str) -> Iterator[None]:
         """Raises ProxyError 429 and 503."""
         with _denied(), self.admission.slot(tenant):
             yield
