@@ -56,6 +56,7 @@ def guarded(engine: LlmEngine, guard: GuardSection) -> LlmEngine:
 
 
 def moderators(guard: GuardSection) -> list[tuple[Moderator, Sides]]:
+    """All moderators of the section, not open yet, with the sides that each sees. Raises ConfigError."""
     found: list[tuple[Moderator, Sides]] = []
     if guard.words or guard.patterns:
         found.append((WordList(guard.words, guard.patterns), guard.sides))
