@@ -72,7 +72,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = None,
 ) -> None:
-    """Serve on one port until SIGTERM; then let talks finish."""
+    """Serve on one port until SIGTERM; then let sessions finish."""
     from voiceagent.cli.demo import LISTENING
     from voiceagent.server.app import VoiceServer
     from voiceagent.server.configuration import load_checked

@@ -29,14 +29,15 @@ from voiceagent.session.options import SessionOptions
 from voiceagent.turn.options import TurnOptions
 
 STOP_SECONDS = 0.2
-"""From the end of a reply by the playout clock to `tts stop`: the last packet has been played by then. Early firmware
-throws away what it has not."""
+"""From the end of a response by the playout clock to `tts stop`: the last packet has been played by then. Early
+firmware throws away what it has not."""
 FILL_SECONDS = 0.09
 """So long what fills no packet waits for more: the session sends its frames every 60 ms."""
 WATCH_SECONDS = 10.0
 """A device that is sent no audio for so long does not speak."""
 LISTEN_SECONDS = 0.7
-"""How long the user is listened to after a goodbye: what they began to say meanwhile is heard, and the talk goes on."""
+"""How long the user is listened to after a goodbye: what they began to say meanwhile is heard, and the session goes
+on."""
 FAREWELL_SECONDS = 15.0
 """How long goodbye may take."""
 MAX_TEXT = 4_000
@@ -63,12 +64,12 @@ class DeviceConversation:
         self._tools = tools
         self._calls = PendingCalls()
         self._reply_id = ""
-        """The latest reply; "" when it is over."""
+        """The latest response; "" when it is over."""
         self._silenced = ""
-        """A reply that the device has interrupted: no more of it is sent, whatever comes."""
+        """A response that the device has interrupted: no more of it is sent, whatever comes."""
         self._user_speaks = False
         self._closing = False
-        """The talk ends once the latest reply was played."""
+        """The session ends once the latest response was played."""
         self._wrong = ""
         """What the device is to be shown once it is silent."""
         self._packets_seen = 0
