@@ -3,11 +3,13 @@
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 
+import httpx
 from pydantic import JsonValue
 
 from voiceagent.errors import EngineError
@@ -25,6 +27,8 @@ DRAIN_SECONDS = 0.1
 """How long to wait for the end of the response after the stream's own end mark."""
 MENDABLE = (400, 422)
 """What servers answer to a field that they do not know."""
+_ROLES = re.compile(rb"(?i)\broles?\b|jinja|chat template")
+"""In what llama.cpp calls an error of its own."""
 NO_EXTRA: Mapping[str, JsonValue] = MappingProxyType({})
 
 
@@ -86,7 +90,9 @@ class RemoteLlm:
                     stack.push_async_exit(exchange.pop_all())
                     return pieces
                 refusal = await start_of(pieces)
-            mended = dialect.mended(refusal, body) if response.status_code in MENDABLE else None
+            status = response.status_code
+            about_roles = status == httpx.codes.INTERNAL_SERVER_ERROR and _ROLES.search(refusal)
+            mended = dialect.mended(refusal, body) if status in MENDABLE or about_roles else None
             if mended is None:
                 raise status_error(response.status_code, response.headers, refusal)
             refused, dialect = mended

@@ -11,6 +11,7 @@ from voiceagent.errors import EngineError
 from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, Message, TextDelta, Thinking, ToolCall
 from voiceagent.llm.dialects.calls import new_call_id
 from voiceagent.llm.dialects.endings import BROKEN, Ending, Reason
+from voiceagent.llm.dialects.layout import OPENING
 from voiceagent.llm.dialects.markup import Habits, MarkupFilter, Split
 from voiceagent.llm.dialects.text_calls import same_call
 from voiceagent.llm.lenient import Json, SurrogateJoiner, carries_answer, decoded, objects_of, whole_characters
@@ -19,8 +20,6 @@ from voiceagent.llm.sse import EventTooLong, SseParser
 
 Side = Literal["user", "assistant"]
 
-OPENING = "..."
-"""What the user says in a prompt that does not begin with the user, for vendors that insist on it."""
 MOST_DOCUMENT = 8_000_000
 """Bytes of an answer that comes as one JSON document."""
 DONE = "[DONE]"

@@ -12,6 +12,7 @@ from voiceagent.llm.base import LlmEvent, LlmRequest, Message, NamedTool, TextDe
 from voiceagent.llm.dialects.base import Usage, refused_field
 from voiceagent.llm.dialects.calls import CallAssembler, arguments_object
 from voiceagent.llm.dialects.endings import Ending, ending_of
+from voiceagent.llm.dialects.layout import Layout
 from voiceagent.llm.dialects.recall import Recall
 from voiceagent.llm.http import HttpOptions
 from voiceagent.llm.lenient import (
@@ -34,7 +35,7 @@ OPTIONAL = ("stream_options", "parallel_tool_calls", "reasoning_effort", "temper
 @dataclass(frozen=True, slots=True)
 class Chat:
     """The dialect of OpenAI and of all servers that call themselves compatible with it, whose differences `without`,
-    `max_tokens_field` and `wants_reasoning` are."""
+    `max_tokens_field`, `wants_reasoning` and `layout` are."""
 
     options: HttpOptions
     url: str
@@ -44,6 +45,7 @@ class Chat:
     max_tokens_field: str = "max_tokens"
     wants_reasoning: bool = False
     """DeepSeek refuses a tool call in a prompt without the reasoning that led to it."""
+    layout: Layout = Layout()
     recall: Recall = dataclasses.field(default_factory=Recall)
 
     def headers(self, key: str) -> dict[str, str]:
@@ -53,7 +55,7 @@ class Chat:
 
     def body(self, request: LlmRequest) -> Json:
         options = self.options
-        body: Json = {"model": options.model, "messages": [self._message(message) for message in request.messages]}
+        body: Json = {"model": options.model, "messages": [*map(self._message, self.layout.of(request.messages))]}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         if options.temperature is not None:
             body["temperature"] = options.temperature
@@ -76,6 +78,8 @@ class Chat:
             return name, replace(self, without=self.without | {name})
         if self.max_tokens_field == "max_tokens" in sent and b"max_tokens" in refusal:
             return "max_tokens", replace(self, max_tokens_field="max_completion_tokens")
+        if (laid_out := self.layout.mended(refusal)) is not None:
+            return laid_out[0], replace(self, layout=laid_out[1])
         if not self.wants_reasoning and b"reasoning_content" in refusal:
             return "tool calls without reasoning", replace(self, wants_reasoning=True)
         return None
