@@ -12,7 +12,7 @@ from voiceagent.llm.base import LlmEvent, LlmRequest, Message, NamedTool, TextDe
 from voiceagent.llm.dialects.base import Usage, refused_field
 from voiceagent.llm.dialects.calls import CallAssembler, arguments_object
 from voiceagent.llm.dialects.endings import Ending, ending_of
-from voiceagent.llm.dialects.layout import Layout
+from voiceagent.llm.dialects.layout import ANY_ORDER, Layout
 from voiceagent.llm.dialects.recall import Recall
 from voiceagent.llm.http import HttpOptions
 from voiceagent.llm.lenient import (
@@ -45,7 +45,7 @@ class Chat:
     max_tokens_field: str = "max_tokens"
     wants_reasoning: bool = False
     """DeepSeek refuses a tool call in a prompt without the reasoning that led to it."""
-    layout: Layout = Layout()
+    layout: Layout = ANY_ORDER
     recall: Recall = dataclasses.field(default_factory=Recall)
 
     def headers(self, key: str) -> dict[str, str]:

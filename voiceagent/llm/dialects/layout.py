@@ -69,6 +69,10 @@ class Layout:
         return [_with_short_ids(one) for one in said] if self.short_ids else said
 
 
+ANY_ORDER = Layout()
+"""As most servers take it."""
+
+
 def _merged(messages: Iterable[Message]) -> list[Message]:
     merged: list[Message] = []
     for message in messages:
