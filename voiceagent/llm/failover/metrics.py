@@ -1,6 +1,7 @@
 """Metrics of endpoints: series for Prometheus, and a report for people."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -83,7 +84,7 @@ class EndpointMetrics:
 
     def report(self) -> dict[str, JsonValue]:
         """The status as JSON: no key, no address, nobody's words."""
-        return msgspec.json.decode(msgspec.json.encode(self._pool.status()), type=dict[str, JsonValue])
+        return cast(dict[str, JsonValue], msgspec.json.decode(msgspec.json.encode(self._pool.status())))
 
     def _of_endpoints(self) -> Iterator[Metric]:
         labels = ["endpoint"]
