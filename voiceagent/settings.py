@@ -19,7 +19,7 @@ from pydantic_settings import (
 
 from voiceagent.admin.settings import AdminSection
 from voiceagent.channels.settings import ChannelSection
-from voiceagent.channels.telephone.settings import TelephoneSection
+from voiceagent.channels.telephone.registry import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 from voiceagent.guard.options import GuardSection

@@ -42,6 +42,10 @@ class ServerNumbers(Protocol):
         """Connections refused since the start, by reason."""
         ...
 
+    def warned(self) -> dict[str, int]:
+        """Connections set up wrong since the start, by what is wrong."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -76,6 +80,7 @@ class Snapshot:
     latency: Sequence[Latency]
     errors: Mapping[str, int]
     refused: Mapping[str, int]
+    warnings: Mapping[str, int]
     spend: Sequence[Spend]
     llm: FailoverStatus | None
 
@@ -138,6 +143,7 @@ class Board:
             latency=[latency(stage, values) for stage, values in self._stages.items()],
             errors=dict(self._errors),
             refused=self._metrics.refusals(),
+            warnings=self._metrics.warned(),
             spend=sorted(self._spend.values(), key=lambda spend: spend.endpoint),
             llm=self._llm.status() if self._llm is not None else None,
         )

@@ -17,8 +17,7 @@ from voiceagent.admin import routes as admin
 from voiceagent.admin.board import Board
 from voiceagent.channels.channel import CHANNELS, Channel, Client, Denied, error_response
 from voiceagent.channels.realtime import routes as realtime
-from voiceagent.channels.telephone.media_stream import routes as telephone
-from voiceagent.channels.telephone.vendors import asterisk, audiosocket, freeswitch, genesys, vonage
+from voiceagent.channels.telephone import registry as telephone
 from voiceagent.channels.transport import Transport, WebSocketTransport
 from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
@@ -51,15 +50,6 @@ from voiceagent.tts.wrapper import innermost
 
 log = logging.getLogger(__name__)
 
-TELEPHONE_CHANNELS = (
-    telephone.channel,
-    vonage.channel,
-    genesys.channel,
-    freeswitch.channel,
-    asterisk.channel,
-    audiosocket.channel,
-)
-"""The telephone vendors and systems."""
 LAST_WORDS_SECONDS = 8.0
 """How long sessions that were told to end may take, which includes saving what the memory is to keep."""
 
@@ -113,7 +103,7 @@ class VoiceServer:
             realtime.channel(self),
             page.channel(self, settings.page),
             admin.channel(settings.admin, self.board, self.recordings),
-            *(channel(self, settings.telephone) for channel in TELEPHONE_CHANNELS),
+            telephone.channel(self, settings.telephone),
             xiaozhi.channel(self, settings.xiaozhi),
             *(
                 CHANNELS.make(f"[channels.{name}]", section.with_options(name), self).channel()

@@ -1,6 +1,7 @@
-"""A telephone call with whoever has a protocol all of his own: what is the same for all of these."""
+"""Wire protocol of vendors whose messages are all their own: what is the same for all of these."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from voiceagent.channels.base import (
 )
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, CallOptions
+from voiceagent.channels.telephone.caller_input import EarlyInput
+from voiceagent.channels.telephone.handler import CallHandler
 from voiceagent.channels.telephone.media_stream.messages import (
     AudioReceived,
     DigitPressed,
@@ -27,13 +30,12 @@ from voiceagent.channels.telephone.media_stream.messages import (
     StreamStarted,
     StreamStopped,
 )
-from voiceagent.channels.telephone.media_stream.protocol import LONGEST_SECONDS, MOST_MALFORMED, START_SECONDS
+from voiceagent.channels.telephone.media_stream.protocol import MAX_MALFORMED, MAX_SECONDS, START_SECONDS
 from voiceagent.channels.telephone.playout import TelephoneLine
-from voiceagent.channels.telephone.protocol import TelephoneProtocol
 from voiceagent.errors import Refused
 from voiceagent.session.events import Event
 
-MOST_HELD = 2000
+MAX_HELD = 2000
 """Messages that wait while the other side's queue is full: more than a minute of speech."""
 
 
@@ -45,15 +47,15 @@ class SendBufferFull:
 
 
 Read = Sequence[Incoming | SendBufferFull | Frame]
-"""What a message tells; a Frame among it is the answer to it, sent at once."""
+"""What a message says; a Frame among it is the answer to it, sent at once."""
 
 
 class VendorProtocol(TelephoneLine, Protocol):
-    """The other side of one call, in its own words. `message_ms` and `grain_ms`: see `Speech`; they are asked for once
+    """The messages of one vendor, read and written. `message_ms` and `grain_ms`: see `CallPlayout`; they are read once
     the call has begun. `lead_ms` is the most audio it should have ahead: where the way is short, little is enough, and
     a barge-in is heard the sooner. `leave_seconds` is how long the other side may take to end the connection when it
     was told to; 0 where it need not be. With `moves_calls` it hangs up and transfers by itself when we leave. What is
-    not `reachable` cannot be moved by any interface. Where it tells `SendBufferFull`, `clear` is always the same
+    not `reachable` cannot be moved by any interface. Where it reports `SendBufferFull`, `clear` is always the same
     message."""
 
     name: str
@@ -67,7 +69,7 @@ class VendorProtocol(TelephoneLine, Protocol):
     def reachable(self) -> bool: ...
 
     def read(self, frame: Frame) -> Read:
-        """Raises Malformed."""
+        """Raises MalformedMessage."""
         ...
 
     def leave(self, operation: HangUp | Transfer | None) -> Sequence[Frame]:
@@ -80,14 +82,20 @@ class VendorProtocol(TelephoneLine, Protocol):
 
 
 class VendorCall:
-    """One call's connection, a `WireProtocol`. What is wrong is treated as in `TelephoneStream`."""
+    """One call's connection, a `WireProtocol`. What is wrong is treated as in `MediaStreamProtocol`."""
 
     def __init__(self, peer: VendorProtocol, options: CallOptions) -> None:
         self._peer = peer
-        self._options = replace(options, lead_ms=min(options.lead_ms, peer.lead_ms))
-        self._talk: TelephoneProtocol | None = None
+        self._options = replace(
+            options,
+            lead_ms=min(options.lead_ms, peer.lead_ms),
+            controlled=options.controlled or peer.moves_calls,
+        )
+        self._handler: CallHandler | None = None
         self._format = LineFormat("l16")
+        self._early = EarlyInput()
         self._malformed = 0
+        """Bad messages in a row."""
         self._held: list[Frame] | None = None
         """What waits until the other side's queue has room; None while it has."""
         self._decided: HangUp | Transfer | None = None
@@ -109,12 +117,14 @@ class VendorCall:
                 actions += self._take(one)
         except MalformedMessage as bad:
             self._malformed += 1
-            if self._talk is None or self._malformed > MOST_MALFORMED:
+            if self._handler is None or self._malformed > MAX_MALFORMED:
                 actions += [*map(Send, self._peer.refuse(bad)), CloseSocket(bad.code, bad.reason)]
+        else:
+            self._malformed = 0
         return actions
 
     def _take(self, incoming: Incoming | SendBufferFull | Frame) -> list[Action]:
-        talk = self._talk
+        handler = self._handler
         match incoming:
             case str() | bytes():
                 return [Send(incoming)]
@@ -123,24 +133,25 @@ class VendorCall:
             case StreamStopped():
                 return [CloseSocket(1000, "")]
             case SendBufferFull(full):
-                return self._fill() if full else self._drain()
-        if talk is None:
-            raise MalformedMessage(1002, "the call has not begun")
-        if self._leaving:
+                return self._hold() if full else self._release()
+            case AudioReceived() | DigitPressed() if handler is None:
+                self._early.add(incoming)
+                return []
+        if handler is None or self._leaving:
             return []
         match incoming:
             case AudioReceived(audio, at_ms):
-                return talk.hear(self._decode(audio), at_ms)
+                return handler.hear(self._decode(audio), at_ms)
             case DigitPressed(key):
-                return self._sort(talk.key(key))
+                return self._adapted(handler.press(key))
             case MarkPlayed(mark):
-                return self._sort(talk.played(mark))
+                return self._adapted(handler.played(mark))
 
     def _begin(self, started: StreamStarted) -> list[Action]:
-        if self._talk is not None:
+        if self._handler is not None:
             raise MalformedMessage(1002, "the call has begun already")
         peer, self._format, self.call = self._peer, started.format, started.call
-        self._talk = TelephoneProtocol(
+        self._handler = CallHandler(
             self._options,
             peer,
             started.call,
@@ -148,46 +159,50 @@ class VendorCall:
             message_ms=peer.message_ms,
             grain_ms=peer.grain_ms,
         )
-        return [SetTimer("start", None), *self._talk.begin()]
+        actions = [SetTimer("start", None), *self._handler.begin()]
+        for early in self._early.take():
+            with suppress(MalformedMessage):
+                actions += self._take(early)
+        return actions
 
     def _decode(self, audio: bytes) -> Pcm:
-        if len(audio) > LONGEST_SECONDS * self._format.rate * self._format.sample_bytes:
+        if len(audio) > MAX_SECONDS * self._format.rate * self._format.sample_bytes:
             raise MalformedMessage(1009, "too much audio in one message")
         if len(audio) % self._format.sample_bytes:
             raise MalformedMessage(1007, "half a sample of audio")
         return self._format.decode(audio)
 
     def encode(self, event: Event) -> Sequence[Frame | Action]:
-        if self._talk is None or self._leaving:
+        if self._handler is None or self._leaving:
             return []
-        passed: list[Frame | Action] = []
-        for told in self._talk.tell(event):
-            if isinstance(told, str | bytes):
-                passed += self._pass(told)
+        encoded: list[Frame | Action] = []
+        for one in self._handler.encode(event):
+            if isinstance(one, str | bytes):
+                encoded += self._send(one)
             else:
-                passed += self._sort([told])
-        return passed
+                encoded += self._adapted([one])
+        return encoded
 
     def on_timer(self, name: str) -> list[Action]:
-        if self._talk is None:
+        if self._handler is None:
             return [CloseSocket(1008, "no call has begun")]
         if name == "leave":
             return [CloseSocket(1000, "")]
-        return [] if self._leaving else self._sort(self._talk.on_timer(name))
+        return [] if self._leaving else self._adapted(self._handler.on_timer(name))
 
     def on_call_control(self, ref: str, failure: str | None) -> list[Action]:
-        return [] if self._talk is None else self._sort(self._talk.on_call_control(ref, failure))
+        return [] if self._handler is None else self._adapted(self._handler.on_call_control(ref, failure))
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
-    def _sort(self, actions: Iterable[Action]) -> list[Action]:
-        """What the call wants done, in the other side's way."""
-        return [sorted_out for action in actions for sorted_out in self._in_its_way(action)]
+    def _adapted(self, actions: Iterable[Action]) -> list[Action]:
+        """What the handler wants done, as this vendor does it."""
+        return [adapted for action in actions for adapted in self._adapted_one(action)]
 
-    def _in_its_way(self, action: Action) -> Sequence[Action]:
+    def _adapted_one(self, action: Action) -> Sequence[Action]:
         match action:
             case Send(frame):
-                return [Send(passed) for passed in self._pass(frame)]
+                return [Send(sent) for sent in self._send(frame)]
             case CallControl(HangUp() | Transfer() as operation, ref) if self._by_leaving(operation):
                 self._decided = operation
                 return self.on_call_control(ref, None)
@@ -209,8 +224,8 @@ class VendorCall:
         return [*said, SetTimer("leave", self._peer.leave_seconds) if self._peer.leave_seconds else close]
 
     def end(self, reason: EndReason) -> tuple[list[Frame], int]:
-        frames, code = TelephoneProtocol.end(reason)
-        leaving = [] if self._talk is None or self._leaving else self._peer.leave(None)
+        frames, code = CallHandler.end(reason)
+        leaving = [] if self._handler is None or self._leaving else self._peer.leave(None)
         return [*frames, *leaving], code
 
     def refuse(self, refused: Refused, ref: str | None) -> list[Frame]:
@@ -219,22 +234,22 @@ class VendorCall:
 
     # -- the other side's queue -------------------------------------------------------------------------------------
 
-    def _pass(self, frame: Frame) -> list[Frame]:
+    def _send(self, frame: Frame) -> list[Frame]:
         """Send it, or hold it until there is room. Once the queue is cleared there is, and what was held is void."""
         if self._held is None:
             return [frame]
         if frame == self._peer.clear():
             self._held = None
             return [frame]
-        if len(self._held) < MOST_HELD:
+        if len(self._held) < MAX_HELD:
             self._held.append(frame)
         return []
 
-    def _fill(self) -> list[Action]:
+    def _hold(self) -> list[Action]:
         if self._held is None:
             self._held = []
         return []
 
-    def _drain(self) -> list[Action]:
+    def _release(self) -> list[Action]:
         held, self._held = self._held or [], None
         return [Send(frame) for frame in held]
