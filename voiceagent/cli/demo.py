@@ -33,6 +33,7 @@ from voiceagent_client.playback import Player
 from voiceagent_client.wav import read_wav, recording
 from voiceagent_client.wire import SessionConfig
 
+from voiceagent.agent.running import LISTENING
 from voiceagent.assets import ASSETS
 from voiceagent.cli.local_engines import environment
 from voiceagent.errors import ConfigError
@@ -44,8 +45,6 @@ START_SECONDS = 300.0
 fails ends, and is not waited for."""
 STOP_SECONDS = 10.0
 """How long it may take to stop."""
-LISTENING = "listening on "
-"""How the server's first line on its standard output begins."""
 ANSWER_SECONDS = 30.0
 """How long an answer may take until it is played to the end."""
 PAUSE_SECONDS = 0.6
