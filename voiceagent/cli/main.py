@@ -14,8 +14,10 @@ from rich.markup import escape
 
 from voiceagent import __version__, settings
 from voiceagent.cli import recordings
+from voiceagent.cli.chat import chat
 from voiceagent.cli.config import app as config_app
 from voiceagent.cli.eval import evaluate
+from voiceagent.cli.init import init
 from voiceagent.cli.llm import app as llm_app
 from voiceagent.cli.memory import app as memory_app
 from voiceagent.cli.models import app as models_app
@@ -105,6 +107,20 @@ def demo(
 
     with plain_errors():
         raise typer.Exit(run(config=config, as_json=json, out=out, turns=turns))
+
+
+@app.command(name="chat")
+@functools.wraps(chat)
+def chatting(**options: object) -> None:
+    with plain_errors():
+        raise typer.Exit(chat(**options))  # type: ignore[arg-type]
+
+
+@app.command(name="init")
+@functools.wraps(init)
+def initialising(**options: object) -> None:
+    with plain_errors():
+        raise typer.Exit(init(**options))  # type: ignore[arg-type]
 
 
 @app.command(name="eval")
