@@ -111,9 +111,7 @@ class _Mender:
             sound["type"] = "object"
         return sound
 
-    def _keyword(
-        self, key: str, value: object, parent: Mapping[str, object], at: str, depth: int
-    ) -> "_KeptValue | None":
+    def _keyword(self, key: str, value: object, parent: Mapping[str, object], at: str, depth: int) -> "_Value | None":
         """What of a keyword's value is kept; None where the keyword goes."""
         if key in _DROPPED:
             return None
@@ -122,7 +120,7 @@ class _Mender:
         if key == "type":
             return self._type(value, at)
         if key == "properties":
-            return _KeptValue(self._properties(value, at, depth))
+            return _Value(self._properties(value, at, depth))
         if key == "items":
             return self._items(value, at, depth)
         if key == "additionalProperties":
@@ -130,11 +128,9 @@ class _Mender:
         if key in _LISTS:
             return self._schemas(value, at, depth)
         if key in _TABLES:
-            return _KeptValue(self._table(value, at, depth))
+            return _Value(self._table(value, at, depth))
         if key in _SCHEMAS:
-            return (
-                _KeptValue(self.schema(value, at, depth + 1)) if isinstance(value, Mapping | bool) else self._gone(at)
-            )
+            return _Value(self.schema(value, at, depth + 1)) if isinstance(value, Mapping | bool) else self._gone(at)
         if key == "$ref":
             return self._reference(value, at)
         if key in ("enum", "examples"):
@@ -142,19 +138,19 @@ class _Mender:
         if key in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
             bound = _number(parent.get("minimum" if "Min" in key else "maximum"))
             self._note(at)
-            return _KeptValue(bound) if value and bound is not None else None
+            return _Value(bound) if value and bound is not None else None
         if key in _COUNTS or key in _NUMBERS or key.startswith("exclusive"):
             return self._bound(key, value, at)
         if key in _TEXTS or key == "pattern":
             return self._text(key, value, at)
         if key in _FLAGS:
-            return _KeptValue(value) if isinstance(value, bool) else self._gone(at)
+            return _Value(value) if isinstance(value, bool) else self._gone(at)
         if key == "dependentRequired":
             sound = isinstance(value, Mapping) and all(_names(names) for names in value.values())
-            return _KeptValue(_plain(value)) if sound else self._gone(at)
-        return _KeptValue(_plain(value))
+            return _Value(_plain(value)) if sound else self._gone(at)
+        return _Value(_plain(value))
 
-    def _type(self, value: object, at: str) -> "_KeptValue | None":
+    def _type(self, value: object, at: str) -> "_Value | None":
         given = value if isinstance(value, list) else re.split(r"\s*[|,]\s*", value) if isinstance(value, str) else []
         kinds: list[str] = []
         for one in given:
@@ -166,7 +162,7 @@ class _Mender:
             self._note(at)
         if not kinds:
             return None
-        return _KeptValue(kinds[0] if len(kinds) == 1 else [*kinds])
+        return _Value(kinds[0] if len(kinds) == 1 else [*kinds])
 
     def _properties(self, value: object, at: str, depth: int) -> Json:
         """Also as a list of objects with a `name` each."""
@@ -182,31 +178,31 @@ class _Mender:
             return {}
         return {str(name): self.schema(inner, f"{at}/{name}", depth + 1) for name, inner in value.items()}
 
-    def _items(self, value: object, at: str, depth: int) -> "_KeptValue":
+    def _items(self, value: object, at: str, depth: int) -> "_Value":
         """A list of schemas, one for each place, becomes one of them for all."""
         if isinstance(value, list):
             self._note(at)
             kinds = [self.schema(inner, at, depth + 1) for inner in value]
-            return _KeptValue(kinds[0] if len(kinds) == 1 else {"anyOf": [*kinds]} if kinds else {})
-        return _KeptValue(self.schema(value, at, depth + 1))
+            return _Value(kinds[0] if len(kinds) == 1 else {"anyOf": [*kinds]} if kinds else {})
+        return _Value(self.schema(value, at, depth + 1))
 
-    def _additional(self, value: object, at: str, depth: int) -> "_KeptValue | None":
+    def _additional(self, value: object, at: str, depth: int) -> "_Value | None":
         if isinstance(value, bool):
-            return _KeptValue(value)
+            return _Value(value)
         if isinstance(value, str) and value.lower() in ("true", "false"):
             self._note(at)
-            return _KeptValue(value.lower() == "true")
-        return _KeptValue(self.schema(value, at, depth + 1)) if isinstance(value, Mapping) else self._gone(at)
+            return _Value(value.lower() == "true")
+        return _Value(self.schema(value, at, depth + 1)) if isinstance(value, Mapping) else self._gone(at)
 
-    def _schemas(self, value: object, at: str, depth: int) -> "_KeptValue | None":
+    def _schemas(self, value: object, at: str, depth: int) -> "_Value | None":
         given = [value] if isinstance(value, Mapping) else value
         if not isinstance(given, list) or not given:
             return self._gone(at)
         if given is not value:
             self._note(at)
-        return _KeptValue([self.schema(inner, at, depth + 1) for inner in given])
+        return _Value([self.schema(inner, at, depth + 1) for inner in given])
 
-    def _reference(self, value: object, at: str) -> "_KeptValue | None":
+    def _reference(self, value: object, at: str) -> "_Value | None":
         """Only to what is there."""
         if not isinstance(value, str) or not value.startswith("#"):
             return self._gone(at)
@@ -214,9 +210,9 @@ class _Mender:
         for step in value.removeprefix("#").strip("/").split("/") if value.strip("#/") else []:
             step = step.replace("~1", "/").replace("~0", "~")
             target = target.get(step) if isinstance(target, Mapping) else None
-        return _KeptValue(value) if isinstance(target, Mapping | bool) else self._gone(at)
+        return _Value(value) if isinstance(target, Mapping | bool) else self._gone(at)
 
-    def _choices(self, key: str, value: object, at: str) -> "_KeptValue | None":
+    def _choices(self, key: str, value: object, at: str) -> "_Value | None":
         given = (
             list(value) if isinstance(value, Mapping) else [value] if isinstance(value, str | int | float) else value
         )
@@ -230,9 +226,9 @@ class _Mender:
                 kept.append(one)
         if len(kept) != len(given):
             self._note(at)
-        return _KeptValue(kept)
+        return _Value(kept)
 
-    def _bound(self, key: str, value: object, at: str) -> "_KeptValue | None":
+    def _bound(self, key: str, value: object, at: str) -> "_Value | None":
         number = _number(value)
         if number is None or (key in _COUNTS and (number < 0 or number != int(number))):
             return self._gone(at)
@@ -240,9 +236,9 @@ class _Mender:
             return self._gone(at)
         if number != value or isinstance(value, str):
             self._note(at)
-        return _KeptValue(int(number) if key in _COUNTS else number)
+        return _Value(int(number) if key in _COUNTS else number)
 
-    def _text(self, key: str, value: object, at: str) -> "_KeptValue | None":
+    def _text(self, key: str, value: object, at: str) -> "_Value | None":
         if not isinstance(value, str):
             return self._gone(at) if value is None or isinstance(value, Mapping | list) else self._as_text(value, at)
         if key == "pattern":
@@ -250,11 +246,11 @@ class _Mender:
                 re.compile(value)
             except re.error:
                 return self._gone(at)
-        return _KeptValue(value)
+        return _Value(value)
 
-    def _as_text(self, value: object, at: str) -> "_KeptValue":
+    def _as_text(self, value: object, at: str) -> "_Value":
         self._note(at)
-        return _KeptValue(str(value))
+        return _Value(str(value))
 
     def _required(self, value: Mapping[str, object], sound: Json, at: str) -> None:
         """Names of properties that there are; also where a property itself says that it is required."""
@@ -274,7 +270,7 @@ class _Mender:
         if kept:
             sound["required"] = [*kept]
 
-    def _gone(self, at: str) -> "_KeptValue | None":
+    def _gone(self, at: str) -> "_Value | None":
         """The keyword goes."""
         self._note(at)
         return None
@@ -284,7 +280,7 @@ class _Mender:
             self.wrong.append(at[:80] or "/")
 
 
-class _KeptValue:
+class _Value:
     """A value that a keyword keeps, which may be None or False."""
 
     __slots__ = ("value",)

@@ -33,7 +33,7 @@ OPTIONAL = ("stream_options", "parallel_tool_calls", "reasoning_effort", "temper
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ChatCompletions:
     """The dialect of OpenAI and of all servers that call themselves compatible with it, whose differences `without`,
     `max_tokens_field`, `wants_reasoning` and `layout` are."""
 
@@ -73,7 +73,7 @@ class Chat:
                     body["tool_choice"] = choice
         return {name: value for name, value in body.items() if name not in self.without}
 
-    def mended(self, refusal: bytes, sent: Mapping[str, JsonValue]) -> "tuple[str, Chat] | None":
+    def mended(self, refusal: bytes, sent: Mapping[str, JsonValue]) -> "tuple[str, ChatCompletions] | None":
         if (name := refused_field(refusal, sent, OPTIONAL)) is not None and name not in self.without:
             return name, replace(self, without=self.without | {name})
         if self.max_tokens_field == "max_tokens" in sent and b"max_tokens" in refusal:

@@ -19,7 +19,7 @@ from voiceagent.llm.dialects.marks import (
     OPENS_THOUGHT,
     STARTS,
     Kind,
-    Mark,
+    MarkupMark,
     held_back,
     mark_at_start,
     may_become_mark,
@@ -284,7 +284,7 @@ class MarkupFilter:
         """What was left out ends here, with the white space after it."""
         self._state, self._held, self._trim = state, rest, True
 
-    def _enter(self, mark: Mark) -> None:
+    def _enter(self, mark: MarkupMark) -> None:
         rest = self._held[len(mark.text) :]
         match mark.kind:
             case Kind.THOUGHT:

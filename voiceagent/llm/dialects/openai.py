@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from voiceagent.llm.dialects.chat import Chat
+from voiceagent.llm.dialects.chat import ChatCompletions
 from voiceagent.llm.dialects.markup import Habits
 from voiceagent.llm.http import HttpOptions, key_from
 from voiceagent.llm.remote import RemoteLlm
@@ -46,14 +46,14 @@ class OpenAILlm(RemoteLlm):
         super().__init__(options, dialect, Habits(begins_in_thought=_THINKERS.search(options.model) is not None))
 
 
-def _openai(options: OpenAILlmOptions) -> Chat:
-    return Chat(options, f"{options.base_url}/chat/completions", f"{options.base_url}/models")
+def _openai(options: OpenAILlmOptions) -> ChatCompletions:
+    return ChatCompletions(options, f"{options.base_url}/chat/completions", f"{options.base_url}/models")
 
 
-def _azure(options: OpenAILlmOptions) -> Chat:
+def _azure(options: OpenAILlmOptions) -> ChatCompletions:
     start = f"{options.base_url.removesuffix('/openai')}/openai"
     version = f"?api-version={options.azure_api_version}"
     deployment = quote(options.model, safe="")
-    return Chat(
+    return ChatCompletions(
         options, f"{start}/deployments/{deployment}/chat/completions{version}", f"{start}/models{version}", "api-key"
     )
