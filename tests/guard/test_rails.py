@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import EntryPoint, EntryPoints
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,8 @@ async def test_guard_rails_hold_for_every_engine(tmp_path: Path, name: str) -> N
 
 async def test_moderator_is_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("no-competitors", "examples.guard_rail:NoCompetitors", "voiceagent.guard")
-    monkeypatch.setattr(plugins, "entry_points", lambda group: EntryPoints([point]).select(group=group))
+    installed = EntryPoints([point, *entry_points(group="voiceagent.llm")])
+    monkeypatch.setattr(plugins, "entry_points", lambda group: installed.select(group=group))
     async with ScriptedLlm(["Umbrella."]) as server:
         llm = f'[llm]\nengine = "openai"\nbase_url = "{server.base_url}"\napi_key = "k"\n'
         async with made_of(written(tmp_path, llm + OWN.format(moderator="no-competitors"))) as made:

@@ -246,7 +246,8 @@ async def test_a_hedge_goes_to_the_same_endpoint_when_there_is_no_other() -> Non
 
 
 async def test_a_session_keeps_its_endpoint() -> None:
-    async with failover_over(["a"], ["b"], ["c"]) as (engine, _, outcomes):
+    balance = {"sticky_margin": 10.0}  # however busy this machine is
+    async with failover_over(["a"], ["b"], ["c"], balance=balance) as (engine, _, outcomes):
         for _ in range(4):
             for session in "xyz":
                 await answer(engine, caller(session))
