@@ -119,6 +119,16 @@ def load(path: Path | None = None) -> Settings:
     return settings
 
 
+def of_table(table: Mapping[str, object]) -> Settings:
+    """The settings of a table as it would stand in a file, and the environment, which wins. Raises InvalidConfig."""
+    try:
+        return _from(dict(table))
+    except ValidationError as error:
+        raise InvalidConfig([f"settings: {line}" for line in problems_of(error, Settings)]) from None
+    except ValueError as error:
+        raise InvalidConfig([f"environment: {error}"]) from None
+
+
 def read(path: Path | None = None) -> tuple[Settings, list[str]]:
     """The settings of the TOML file (if any) and the environment, which wins, with a line for every key that is wrong.
     Sections with problems have their defaults."""

@@ -33,14 +33,14 @@ class GuardedLlm(LlmLayer):
         return iter(self._registry.collect())
 
     def _moderated(self, engine: LlmEngine, guard: GuardSection) -> LlmEngine:
-        moderators = _moderators(guard)
-        if not moderators:
+        judges = moderators(guard)
+        if not judges:
             return engine
         return ModeratedLlm(
             engine,
             guard.sentences,
-            questions=[moderator for moderator, sides in moderators if "in" in sides],
-            answers=[moderator for moderator, sides in moderators if "out" in sides],
+            questions=[moderator for moderator, sides in judges if "in" in sides],
+            answers=[moderator for moderator, sides in judges if "out" in sides],
             open_when_away=guard.open_when_away,
             on_blocked=self._count,
         )
@@ -55,7 +55,8 @@ def guarded(engine: LlmEngine, guard: GuardSection) -> LlmEngine:
     return GuardedLlm(engine, guard) if wanted else engine
 
 
-def _moderators(guard: GuardSection) -> list[tuple[Moderator, Sides]]:
+def moderators(guard: GuardSection) -> list[tuple[Moderator, Sides]]:
+    """All moderators of the section, not open yet, with the sides that each sees. Raises ConfigError."""
     found: list[tuple[Moderator, Sides]] = []
     if guard.words or guard.patterns:
         found.append((WordList(guard.words, guard.patterns), guard.sides))

@@ -43,6 +43,7 @@ from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
 from voiceagent.settings import Settings
+from voiceagent.tools.toolbox import Toolbox
 from voiceagent.tracing.options import tracing_in
 from voiceagent.tts.checked import KnowsVoices
 from voiceagent.tts.languages import only_in
@@ -62,7 +63,8 @@ def new_id(kind: str) -> str:
 class VoiceServer:
     """One process's server. `app` is the ASGI application; its lifespan loads and closes the engines."""
 
-    def __init__(self, settings: Settings, engines: Engines) -> None:
+    def __init__(self, settings: Settings, engines: Engines, toolbox: Toolbox | None = None) -> None:
+        """`toolbox`: the tools, where they are other than the configured ones. Raises ConfigError."""
         self.settings = settings
         self.metrics = Metrics()
         for engine in (engines.vad, engines.asr, *layers(engines.llm), engines.tts):
@@ -80,6 +82,7 @@ class VoiceServer:
         self.failure: Exception | None = None
         self._engines = engines
         self._tracing = tracing_in(engines.llm, settings.tracing)
+        self._toolbox = toolbox
         self._resources: SessionResources | None = None
         self._memory: MemoryStore | None = None
         self._connections: set[ConnectionHandler] = set()
@@ -142,7 +145,7 @@ class VoiceServer:
         try:
             async with (
                 self._recorders.running(),
-                open_shared(self.settings, self._engines) as (self._resources, self._memory),
+                open_shared(self.settings, self._engines, self._toolbox) as (self._resources, self._memory),
             ):
                 self.loaded.set()
                 await stop.wait()

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from voiceagent import extras
-from voiceagent.asr.base import ASR_ENGINES
+from voiceagent.asr.base import ASR_ENGINES, AsrEngine
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
@@ -33,7 +34,7 @@ from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts
 from voiceagent.tts.normalised import NormalisedTts
 from voiceagent.tts.retried import RetriedTts
-from voiceagent.vad.base import VAD_ENGINES
+from voiceagent.vad.base import VAD_ENGINES, VadEngine
 
 if TYPE_CHECKING:  # their packages are optional
     from voiceagent.tracing.spans import TraceRecorder
@@ -48,14 +49,21 @@ BUNDLED_APOLOGY = ASSETS / "apology-en.wav"
 BUNDLED_APOLOGY_TEXT = "Sorry, something went wrong. Please try again."
 
 
-def make_engines(settings: Settings) -> Engines:
-    """Build the configured engines without loading anything. Raises ConfigError."""
+def make_engines(
+    settings: Settings,
+    *,
+    vad: VadEngine | None = None,
+    asr: AsrEngine | None = None,
+    llm: LlmEngine | None = None,
+    tts: TtsEngine | None = None,
+) -> Engines:
+    """Build the configured engines, but for those that are given, without loading anything. Raises ConfigError."""
     models = ModelStore(settings.models_dir)
     return Engines(
-        vad=VAD_ENGINES.make("[vad]", settings.vad.with_options(), models),
-        asr=ASR_ENGINES.make("[asr]", settings.asr.with_options(), models),
-        llm=make_llm(settings),
-        tts=make_voice(TTS_ENGINES.make("[tts]", settings.tts.with_options(), models), settings),
+        vad=vad or VAD_ENGINES.make("[vad]", settings.vad.with_options(), models),
+        asr=asr or ASR_ENGINES.make("[asr]", settings.asr.with_options(), models),
+        llm=llm or make_llm(settings),
+        tts=make_voice(tts or TTS_ENGINES.make("[tts]", settings.tts.with_options(), models), settings),
     )
 
 
@@ -102,9 +110,14 @@ async def open_shared(
     close them all at the end. Raises ConfigError."""
     async with AsyncExitStack() as stack:
         async with asyncio.TaskGroup() as tasks:
-            for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
+            for stage, engine in (
+                ("vad", engines.vad),
+                ("asr", engines.asr),
+                ("llm", engines.llm),
+                ("tts", engines.tts),
+            ):
                 stack.push_async_callback(engine.close)
-                tasks.create_task(engine.open())
+                tasks.create_task(open_engine(stage, engine))
         memory: MemoryStore | None = None
         if settings.memory.enabled:
             memory = MEMORY_STORES.make("[memory]", settings.memory.with_options())
@@ -130,6 +143,14 @@ async def open_shared(
             )
         tool_server = partial(ClientMcp, settings.tools)
         yield SessionResources(engines, settings.session, apology, model, toolbox, fillers, tool_server), memory
+
+
+async def open_engine(stage: str, engine: VadEngine | AsrEngine | LlmEngine | TtsEngine) -> None:
+    """Open an engine, and log when it begins to load and how long it took."""
+    log.info("%s: loading", stage)
+    began = time.monotonic()
+    await engine.open()
+    log.info("%s: ready after %.1f s", stage, time.monotonic() - began)
 
 
 async def render_apology(tts: TtsEngine, settings: Settings) -> Phrase:

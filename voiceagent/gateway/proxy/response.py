@@ -14,6 +14,8 @@ MOST_ANSWER = 2_000_000
 """Characters of an answer that is not streamed."""
 STATUS = {
     "bad_request": 400,
+    "content_filter": 400,
+    "context_length": 400,
     "rate_limited": 429,
     "timeout": 504,
     "unavailable": 503,

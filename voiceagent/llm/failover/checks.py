@@ -4,7 +4,7 @@ import asyncio
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmRequest, Message
-from voiceagent.llm.failover.attempt import Attempt, AttemptOptions
+from voiceagent.llm.failover.attempt import ABOUT_THE_REQUEST, Attempt, AttemptOptions
 from voiceagent.llm.failover.endpoint import Endpoint
 from voiceagent.llm.failover.pool import Pool
 
@@ -41,7 +41,7 @@ async def check(pool: Pool, endpoint: Endpoint) -> None:
     try:
         await attempt.first()
     except EngineError as error:
-        if error.code == "bad_request":  # some models answer no such short request: it lives
+        if error.code in ABOUT_THE_REQUEST:  # some models answer no such short request: it lives
             endpoint.succeeded(asyncio.get_running_loop().time())
     finally:
         await attempt.close()

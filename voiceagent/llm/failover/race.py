@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest
-from voiceagent.llm.failover.attempt import HANG_UP_SECONDS, Attempt, AttemptOptions
+from voiceagent.llm.failover.attempt import HANG_UP_SECONDS, Attempt, AttemptOptions, EmptyAnswer
 from voiceagent.llm.failover.endpoint import Endpoint
 from voiceagent.llm.failover.pool import Pool
 from voiceagent.llm.failover.reports import Observer
@@ -42,6 +42,8 @@ class Race:
     plan: Plan
     report: Observer
     hedged: bool = False
+    empty: list[EmptyAnswer] = field(default_factory=list)
+    """Answers of nothing that endpoints gave, at their first event."""
     _running: list[_Runner] = field(default_factory=list)
     _untried: set[str] = field(default_factory=set)
     _refused: list[Attempt] = field(default_factory=list)
@@ -118,6 +120,8 @@ class Race:
             if not isinstance(error, EngineError):
                 raise error
             self._error = error
+            if isinstance(error, EmptyAnswer):
+                self.empty.append(error)
             if error.code == "bad_request":
                 self._refused.append(runner.attempt)
         return None
