@@ -37,7 +37,10 @@ async def test_chat_answers_and_remembers_the_turns_before() -> None:
 
 
 async def test_chat_runs_tools_and_shows_their_calls() -> None:
-    script = [Reply("Let me look.", calls=[("opening_hours", '{"day": "Monday"}')]), "We are closed on Monday."]
+    script: list[Reply | str] = [
+        Reply("Let me look.", calls=[("opening_hours", '{"day": "Monday"}')]),
+        "We are closed on Monday.",
+    ]
     async with ScriptedLlm(script) as server, agent_of(server).chat() as chat:
         reply = await chat.say("When are you open on Monday?")
     assert reply.text == "Let me look. We are closed on Monday."
@@ -54,7 +57,7 @@ async def test_chat_runs_tools_and_shows_their_calls() -> None:
 
 
 async def test_chat_shows_what_is_wrong_with_a_call() -> None:
-    script = [Reply("", calls=[("opening_hours", '{"week": 1}'), ("sing", "{}")]), "Sorry."]
+    script: list[Reply | str] = [Reply("", calls=[("opening_hours", '{"week": 1}'), ("sing", "{}")]), "Sorry."]
     async with ScriptedLlm(script) as server, agent_of(server).chat() as chat:
         reply = await chat.say("Sing.")
     assert [(call.name, call.failed) for call in reply.calls] == [("opening_hours", True), ("sing", True)]
@@ -62,7 +65,7 @@ async def test_chat_shows_what_is_wrong_with_a_call() -> None:
 
 
 async def test_chat_raises_the_failure_of_the_model_and_goes_on() -> None:
-    script = [Reply(status=401, error={"error": {"message": "no"}}), "Here I am."]
+    script: list[Reply | str] = [Reply(status=401, error={"error": {"message": "no"}}), "Here I am."]
     async with ScriptedLlm(script) as server, agent_of(server).chat() as chat:
         with pytest.raises(EngineError) as raised:
             await chat.say("Hello?")
@@ -71,7 +74,7 @@ async def test_chat_raises_the_failure_of_the_model_and_goes_on() -> None:
 
 
 async def test_chat_gives_up_a_slow_answer_and_goes_on() -> None:
-    script = [Reply("Never.", first_token_seconds=30), "Here I am."]
+    script: list[Reply | str] = [Reply("Never.", first_token_seconds=30), "Here I am."]
     async with ScriptedLlm(script) as server, agent_of(server).chat() as chat:
         with pytest.raises(TimeoutError):
             await chat.say("Hello?", timeout_seconds=0.3)
@@ -106,7 +109,7 @@ async def test_chat_fills_the_instructions_and_tells_tools_who_calls() -> None:
         seen.append(caller)
         return caller.user
 
-    script = [Reply("", calls=[("who", "{}")]), "You are Anna."]
+    script: list[Reply | str] = [Reply("", calls=[("who", "{}")]), "You are Anna."]
     async with ScriptedLlm(script) as server:
         llm = {"engine": "openai", "base_url": server.base_url, "model": "scripted"}
         agent = Agent("You work for {{shop}}.", llm=llm, tools=[who])
