@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.gateway.test_budgets import ANNA, DAY, MONTH, NOON, Clock, until
-from tests.llm.failover.test_limits_redis import RedisServer, hanging, redis_server  # noqa: F401
+from tests.support.redis_server import RedisServer, hanging, redis_server  # noqa: F401
 from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import EVERYONE
 from voiceagent.gateway.budgets.redis import RedisLedger
@@ -61,7 +61,7 @@ async def test_a_redis_that_goes_away_loses_no_spending(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("voiceagent.llm.failover.limits.redis.AWAY_SECONDS", 0.1)
+    monkeypatch.setattr("voiceagent.gateway.redis.AWAY_SECONDS", 0.1)
     caplog.set_level(logging.WARNING)
     async with opened(redis_server) as other, opened(redis_server) as ledger:
         other.settle(await other.reserve("anna", 40), ANNA, "small", 40)

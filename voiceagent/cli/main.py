@@ -82,8 +82,7 @@ def llm_proxy(
 ) -> None:
     """Serve the configured language model alone, as an OpenAI-compatible endpoint."""
     from voiceagent.agent.running import LISTENING, log_to_stderr
-    from voiceagent.gateway.proxy.app import Proxy
-    from voiceagent.gateway.proxy.serve import serve as run
+    from voiceagent.server.llm.proxy import serve as run
     from voiceagent.server.resources import make_llm
 
     with plain_errors():
@@ -91,8 +90,8 @@ def llm_proxy(
         changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
         log_to_stderr(loaded.server.log_level)
-        proxy = Proxy(loaded, make_llm(loaded))
-        asyncio.run(run(proxy, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
+        llm = make_llm(loaded)
+        asyncio.run(run(loaded, llm, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
 
 
 @app.command()

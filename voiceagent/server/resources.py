@@ -14,15 +14,21 @@ from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.engines import Engines
 from voiceagent.errors import EngineError
+from voiceagent.guard.options import GuardSection
+from voiceagent.guard.rails import guarded
 from voiceagent.llm.base import LLM_ENGINES, LlmEngine
+from voiceagent.llm.layers import put_around
+from voiceagent.llm.remote import RemoteLlm
 from voiceagent.memory.base import MEMORY_STORES, MemoryStore
 from voiceagent.models.store import ModelStore
+from voiceagent.section import EngineSection
 from voiceagent.session.context import SessionResources
 from voiceagent.session.phrases import Fillers, Phrase, SpeakingStyle, render
 from voiceagent.settings import Settings
 from voiceagent.tools.build import make_toolbox
 from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.toolbox import Toolbox
+from voiceagent.tracing.options import tracing_of
 from voiceagent.tts.base import TTS_ENGINES, TtsEngine, TtsRequest
 from voiceagent.tts.cache import CachedTts
 from voiceagent.tts.checked import CheckedTts
@@ -30,7 +36,8 @@ from voiceagent.tts.normalised import NormalisedTts
 from voiceagent.tts.retried import RetriedTts
 from voiceagent.vad.base import VAD_ENGINES, VadEngine
 
-if TYPE_CHECKING:  # its package is optional
+if TYPE_CHECKING:  # their packages are optional
+    from voiceagent.tracing.spans import TraceRecorder
     from voiceagent.turn.smart_turn import SmartTurn
 
 log = logging.getLogger(__name__)
@@ -71,9 +78,28 @@ def make_voice(engine: TtsEngine, settings: Settings) -> TtsEngine:
 
 
 def make_llm(settings: Settings) -> LlmEngine:
-    """The language model alone. Raises ConfigError."""
-    models = ModelStore(settings.models_dir)
-    return LLM_ENGINES.make("[llm]", settings.llm_section.with_options(), models)
+    """The language model within its guard rails and tracing. Raises ConfigError."""
+    section = settings.llm_section
+    engine = LLM_ENGINES.make("[llm]", section.with_options(), ModelStore(settings.models_dir))
+    return equipped(engine, section, settings.guard, tracing_of(settings.tracing))
+
+
+def equipped(
+    engine: LlmEngine, section: EngineSection, guard: GuardSection, tracing: "TraceRecorder | None"
+) -> LlmEngine:
+    """Any language model (`section` is what `[llm]` says of it) behind guard rails, with spans of what lies behind
+    them. Raises ConfigError."""
+
+    def layer(engine: LlmEngine) -> LlmEngine:
+        return guarded(engine if tracing is None else traced(engine, tracing), guard)
+
+    def traced(inner: LlmEngine, tracing: "TraceRecorder") -> LlmEngine:
+        from voiceagent.tracing.llm import Target, TracedLlm  # the package it needs is there if there is tracing
+
+        options = {**section.with_options(), **(engine.address if isinstance(engine, RemoteLlm) else {})}
+        return TracedLlm(inner, tracing, Target.of(section.engine, options), engine)
+
+    return put_around(engine, layer)
 
 
 @asynccontextmanager

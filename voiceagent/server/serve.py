@@ -16,6 +16,9 @@ from voiceagent.server.uvicorn_ext import HttpConnection, WebSocketConnection
 
 log = logging.getLogger(__name__)
 
+PING_SECONDS = 20.0
+"""Between two WebSocket pings, which keep middle boxes awake."""
+
 
 class DrainingServer(uvicorn.Server):
     """On the first SIGTERM or SIGINT talks may finish and new ones are refused; a second one ends at once."""
@@ -72,7 +75,7 @@ def make_server(voice: VoiceServer) -> DrainingServer:
         port=settings.port,
         ws=WebSocketConnection,
         ws_max_size=voice.settings.limits.message_bytes,
-        ws_ping_interval=20,
+        ws_ping_interval=PING_SECONDS,
         ws_ping_timeout=None,  # pings keep middle boxes awake; a client that does not answer them is not ended for it
         ws_per_message_deflate=False,
         http=HttpConnection,

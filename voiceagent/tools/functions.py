@@ -36,6 +36,7 @@ from pydantic.errors import PydanticUserError
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import Caller, ToolSpec
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
+from voiceagent.tools.schema import offerable
 from voiceagent.tools.settings import PythonSection
 from voiceagent.tools.threads import Busy, Threads, off_loop
 
@@ -245,7 +246,8 @@ class FunctionTool:
         self._async = inspect.iscoroutinefunction(inspect.unwrap(function))
         self._signature = Signature(function, parameters)
         name = name or mark.name or function.__name__
-        self.spec = ToolSpec(name, mark.description or text, self._signature.schema)
+        spec = offerable(name, mark.description or text, self._signature.schema, "a Python function")
+        self.spec = spec or ToolSpec(name, mark.description or text)
         self.policy = policy or mark.policy
 
     async def call(self, arguments: Mapping[str, JsonValue], caller: Caller) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from tests.llm.failover.test_limits_redis import RedisServer, hanging, redis_server  # noqa: F401
-from tests.support.llm.gateway import answer
+from tests.support.llm.failover import answer
 from tests.support.llm.server import Script, ScriptedLlm
 from tests.support.llm.wires import Reply
+from tests.support.redis_server import RedisServer, hanging, redis_server  # noqa: F401
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.gateway.cache.engine import CachedLlm, CacheSection, cached, pieces
 from voiceagent.gateway.cache.question import Question, Scope, question_of

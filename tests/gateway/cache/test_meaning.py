@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from benchmarks.llm_cache import groups
 from tests.gateway.cache.test_engine import ANNA, ask, caching, says
-from tests.llm.failover.test_limits_redis import hanging
+from tests.support.redis_server import hanging
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.gateway.cache.encoder import LAYERS, MODEL, MOST_TOKENS, Encoder
 from voiceagent.gateway.cache.index import Shelf

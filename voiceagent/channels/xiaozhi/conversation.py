@@ -35,6 +35,8 @@ FILL_SECONDS = 0.09
 """So long what fills no packet waits for more: the session sends its frames every 60 ms."""
 WATCH_SECONDS = 10.0
 """A device that is sent no audio for so long does not speak."""
+LISTEN_SECONDS = 0.7
+"""How long the user is listened to after a goodbye: what they began to say meanwhile is heard, and the talk goes on."""
 FAREWELL_SECONDS = 15.0
 """How long goodbye may take."""
 MAX_TEXT = 4_000
@@ -208,7 +210,7 @@ class DeviceConversation:
         """The device has played what there was."""
         actions = [*self._speech.stop(), SetTimer("watchdog", None), *self._show()]
         if self._closing:
-            return [*actions, CloseSocket(1000, "the conversation is over")]
+            return [*actions, SetTimer("over", LISTEN_SECONDS)]
         return [*actions, self._await_words()]
 
     def _show(self) -> list[Action]:
@@ -246,8 +248,12 @@ class DeviceConversation:
                 return [Send(packet) for packet in self._speech.fill()]
             case ("watchdog", _, _) if self._speech.speaking:
                 return self._watch()
+            case ("silence", _, _) if self._closing and not self._reply_id:  # goodbye was said
+                return [self._await_words()]
             case ("silence", _, _):
                 return self._farewell()
+            case ("over", _, _) if self._closing and not self._reply_id:
+                return [CloseSocket(1000, "the conversation is over")]
             case ("farewell", _, _) if self._closing:
                 return [CloseSocket(1000, "nobody spoke")]
             case ("tool", _, number):

@@ -94,6 +94,10 @@ class CachedLlm:
         self.totals = CacheTotals()
 
     @property
+    def inner(self) -> LlmEngine:
+        return self._engine
+
+    @property
     def talk_tokens(self) -> int | None:
         return self._engine.talk_tokens
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from voiceagent.errors import EngineError
 from voiceagent.gateway.cache.question import Question, Scope
 from voiceagent.gateway.cache.store import NEWS, News
-from voiceagent.llm.failover.limits.redis import Presence, connect
+from voiceagent.gateway.redis import Presence, connect
 
 _PUT = """
 -- KEYS: the answer, the tenant's answers by use, the scope's by age, the tenant's counter.
