@@ -55,7 +55,6 @@ def agent_of(base_url: str, tts: object = None) -> Agent:
         asr=WordsAsr(["hello"]),
         tts=tts or QuietTts(),  # type: ignore[arg-type]
         llm={"engine": "openai", "base_url": base_url, "model": "scripted"},
-        settings={"xiaozhi": {}, "memory": {"enabled": False}},
     )
 
 

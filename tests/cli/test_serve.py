@@ -20,8 +20,7 @@ from voiceagent import Agent
 from tests.api.test_app import QuietTts
 from tests.support.session.bench import LoudnessVad, WordsAsr
 
-agent = Agent({words!r}, vad=LoudnessVad(), asr=WordsAsr(["hi"]), tts=QuietTts(),
-    settings={{"memory": {{"enabled": False}}}})
+agent = Agent({words!r}, vad=LoudnessVad(), asr=WordsAsr(["hi"]), tts=QuietTts())
 """
 
 
@@ -74,7 +73,7 @@ def test_reach_of_a_gateway_names_every_endpoint(settings_of: Callable[[dict[str
         {"name": "b", "dialect": "anthropic", "model": "m", "api_key": "k"},
         {"name": "c", "dialect": "openai", "base_url": "http://localhost:1/v1", "model": "m"},
     ]
-    llm = reach(settings_of({"llm": {"engine": "edge", "endpoints": endpoints}}), {})[2]
+    llm = reach(settings_of({"llm": {"engine": "gateway", "endpoints": endpoints}}), {})[2]
     assert llm.hosts == ("a.example.com", "api.anthropic.com")
 
 
