@@ -12,7 +12,7 @@ from voiceagent import device_client
 if TYPE_CHECKING:
     from voiceagent.agent.agent import Agent, create_app, serve
     from voiceagent.agent.app import AgentApp
-    from voiceagent.agent.chat import Chat, ChatCall, ChatClosed, ChatReply, ChatTimings
+    from voiceagent.agent.chat import AgentChat, ChatCall, ChatClosed, ChatReply, ChatTimings
     from voiceagent.asr.base import AsrEngine, AsrHint, AsrStream, Transcript
     from voiceagent.errors import ConfigError, EngineError, Refused, VoiceagentError
     from voiceagent.llm.base import Caller, Completed, LlmEngine, LlmRequest, TextDelta
@@ -29,11 +29,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Agent",
     "AgentApp",
+    "AgentChat",
     "AsrEngine",
     "AsrHint",
     "AsrStream",
     "Caller",
-    "Chat",
     "ChatCall",
     "ChatClosed",
     "ChatReply",
@@ -67,7 +67,7 @@ __all__ = [
 _MODULES = {
     "voiceagent.agent.agent": ("Agent", "create_app", "serve"),
     "voiceagent.agent.app": ("AgentApp",),
-    "voiceagent.agent.chat": ("Chat", "ChatCall", "ChatClosed", "ChatReply", "ChatTimings"),
+    "voiceagent.agent.chat": ("AgentChat", "ChatCall", "ChatClosed", "ChatReply", "ChatTimings"),
     "voiceagent.asr.base": ("AsrEngine", "AsrHint", "AsrStream", "Transcript"),
     "voiceagent.errors": ("ConfigError", "EngineError", "Refused", "VoiceagentError"),
     "voiceagent.llm.base": ("Caller", "Completed", "LlmEngine", "LlmRequest", "TextDelta"),

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from voiceagent import settings as configuration
 from voiceagent.agent.app import AgentApp
-from voiceagent.agent.chat import Chat, open_chat
+from voiceagent.agent.chat import AgentChat, open_chat
 from voiceagent.asr.base import AsrEngine
 from voiceagent.engines import EngineStage
 from voiceagent.llm.base import LlmEngine
@@ -122,7 +122,7 @@ class Agent:
         run(self, host=host, port=port, open_page=open_page)
 
     @asynccontextmanager
-    async def chat(self, *, user: str = "", variables: Mapping[str, str] | None = None) -> AsyncIterator[Chat]:
+    async def chat(self, *, user: str = "", variables: Mapping[str, str] | None = None) -> AsyncIterator[AgentChat]:
         """A conversation in writing, for tests and the terminal: only the language model, the tools and the memory are
         loaded. `user` names whose memory it has; `variables` fill `{{names}}` in the instructions.
 

@@ -139,7 +139,7 @@ class Exchange:
         return ChatReply(" ".join(self.texts), calls, timings, self.finish, self.usage)
 
 
-class Chat:
+class AgentChat:
     """One conversation in writing, of any number of turns. Made by `Agent.chat()`."""
 
     def __init__(self, session: Session) -> None:
@@ -201,7 +201,7 @@ class Chat:
 @asynccontextmanager
 async def open_chat(
     settings: Settings, llm: LlmEngine, toolbox: Toolbox, *, user: str = "", variables: Mapping[str, str] | None = None
-) -> AsyncIterator[Chat]:
+) -> AsyncIterator[AgentChat]:
     """A conversation with what these settings say; the model, the tools and the memory are open as long as it is.
     `user` names whose memory it has, `variables` fill the instructions. Raises ConfigError."""
     async with AsyncExitStack() as stack:
@@ -248,7 +248,7 @@ async def open_chat(
             tenant=ANYONE,
             user=user,
         )
-        chat = Chat(session)
+        chat = AgentChat(session)
         running = asyncio.create_task(chat.run(session), name="chat")
         try:
             ready = asyncio.create_task(session.ready.wait())

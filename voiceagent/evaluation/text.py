@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert
 from msgspec import field as struct_field
-from pydantic import JsonValue
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
@@ -30,7 +29,7 @@ class ExpectedCall(Struct, frozen=True, forbid_unknown_fields=True):
     """A call that must be made. Of the arguments only those count that are named here."""
 
     name: Annotated[str, Meta(min_length=1)]
-    arguments: dict[str, JsonValue] = struct_field(default_factory=dict)
+    arguments: dict[str, object] = struct_field(default_factory=dict)
 
 
 class TextExpect(Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +157,7 @@ def _wrong_calls(made: Sequence[ChatCall], wanted: Sequence[ExpectedCall]) -> li
     ]
 
 
-def _alike(given: JsonValue, wanted: JsonValue) -> bool:
+def _alike(given: object, wanted: object) -> bool:
     """Texts are compared without their case and the blanks around them."""
     match given, wanted:
         case str(), str():
