@@ -48,7 +48,7 @@ REFUSALS: Mapping[str, tuple[str, object]] = {
 
 @pytest.mark.parametrize(("name", "error"), REFUSALS.values(), ids=REFUSALS)
 async def test_the_refused_tool_goes_and_stays_away(name: str, error: object, caplog: pytest.LogCaptureFixture) -> None:
-    script = [Reply(status=400, error=error), "One.", "Two."]
+    script: list[Reply | str] = [Reply(status=400, error=error), "One.", "Two."]
     request = LlmRequest(HI.messages, tools=(WEATHER, ODD), tool_choice=NamedTool("odd"))
     async with talking(VENDORS[name], script) as (llm, server):
         with caplog.at_level(logging.WARNING):
@@ -60,7 +60,7 @@ async def test_the_refused_tool_goes_and_stays_away(name: str, error: object, ca
 
 
 async def test_a_refusal_of_something_else_costs_no_tool() -> None:
-    script = [Reply(status=400, error={"error": {"message": "temperature is not supported"}}), "One."]
+    script: list[Reply | str] = [Reply(status=400, error={"error": {"message": "temperature is not supported"}}), "One."]
     async with talking(VENDORS["openai"], script, temperature=0.5) as (llm, server):
         await events(llm)
         assert "temperature" not in server.requests[-1].body
@@ -68,7 +68,7 @@ async def test_a_refusal_of_something_else_costs_no_tool() -> None:
 
 
 async def test_a_tool_of_the_same_name_and_another_schema_is_another_one() -> None:
-    script = [Reply(status=400, error=REFUSALS["OpenAI"][1]), "One.", "Two."]
+    script: list[Reply | str] = [Reply(status=400, error=REFUSALS["OpenAI"][1]), "One.", "Two."]
     async with talking(VENDORS["openai"], script) as (llm, server):
         await events(llm, LlmRequest(HI.messages, tools=(WEATHER, ODD)))
         await events(llm, LlmRequest(HI.messages, tools=(ToolSpec("odd", "Even", {"type": "object"}),)))

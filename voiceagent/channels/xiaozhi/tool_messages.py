@@ -112,22 +112,23 @@ def bare_error(text: str) -> DeviceAnswer | None:
 def read_tool(raw: Raw) -> DeviceToolDescription | None:
     """A tool for the model; None for one that is for the user only, or is none."""
     if len(bytes(raw)) > MAX_TOOL_BYTES:
-        return _left_out(raw, "it is too long")
+        return _note_left_out(raw, "it is too long")
     try:
         tool = _TOOL.decode(raw)
         schema = msgspec.json.decode(tool.inputSchema)
     except (ValueError, RecursionError):
-        return _left_out(raw, "it cannot be read")
+        return _note_left_out(raw, "it cannot be read")
     if schema and not isinstance(schema, dict):
-        return _left_out(raw, "its schema is no object")
+        return _note_left_out(raw, "its schema is no object")
     audience = (tool.annotations.audience if tool.annotations is not None else None) or []
     for_users = tool.name in USERS_ONLY or ("user" in audience and "assistant" not in audience)
     return None if for_users or not tool.name else tool
 
 
-def _left_out(raw: Raw, why: str) -> None:
+def _note_left_out(raw: Raw, why: str) -> DeviceToolDescription | None:
     found = _TOOL_NAME.search(bytes(raw)[:MAX_TOOL_BYTES].decode("utf-8", "replace"))
     note("a device", found[1] if found else "?", f"{why}: left out")
+    return None
 
 
 def named(tools: Iterable[DeviceToolDescription]) -> tuple[DeviceTool, ...]:
