@@ -60,7 +60,10 @@ async def test_the_refused_tool_goes_and_stays_away(name: str, error: object, ca
 
 
 async def test_a_refusal_of_something_else_costs_no_tool() -> None:
-    script: list[Reply | str] = [Reply(status=400, error={"error": {"message": "temperature is not supported"}}), "One."]
+    script: list[Reply | str] = [
+        Reply(status=400, error={"error": {"message": "temperature is not supported"}}),
+        "One.",
+    ]
     async with talking(VENDORS["openai"], script, temperature=0.5) as (llm, server):
         await events(llm)
         assert "temperature" not in server.requests[-1].body
