@@ -87,6 +87,8 @@ class Attempt:
             self._check_answered(event)
         except EngineError as error:
             self._failed(error)
+            if self._events is not None:
+                await self._events.aclose()  # after an answer of nothing it waits to be asked on
             raise
         self._ttft = self._now() - self._began
         if not self.options.check or not self.endpoint.health.samples(self._now()):  # a check is faster than a turn
@@ -103,6 +105,8 @@ class Attempt:
                 self._check_answered(event)
         except EngineError as error:
             self._failed(error)
+            if self._events is not None:
+                await self._events.aclose()  # after an answer of nothing it waits to be asked on
             raise
         return None if event is None else self._noted(event)
 
