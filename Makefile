@@ -100,7 +100,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-v
 lock: develop
 	$(COMPILE) --extra all --group dev pyproject.toml client/pyproject.toml -o requirements-dev.lock
 	$(COMPILE) --extra local --extra client --extra eval --group build -c requirements-dev.lock pyproject.toml -o requirements.lock
-	$(COMPILE) --extra local --extra codecs --extra telephone --extra mcp --extra redis --extra gateway --extra telemetry --group build \
+	$(COMPILE) --extra local --extra codecs --extra telephone --extra mcp --extra redis --extra gateway --extra tracing --group build \
 		-c requirements-dev.lock pyproject.toml -o docker/requirements.lock
 	$(COMPILE) --group pyproject.toml:docs -c requirements-dev.lock -o docs/requirements.lock
 	$(COMPILE) --group pyproject.toml:release -o .github/release.lock

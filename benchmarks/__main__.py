@@ -20,7 +20,7 @@ NAMES = (
     "normalise",
     "page",
     "client-echo",
-    "llm-edge",
+    "llm-failover",
     "llm-limits",
     "llm-cache",
     "capacity",

@@ -27,9 +27,8 @@ import looptime
 
 from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.errors import EngineError
-from voiceagent.gateway.audit.engine import AuditedLlm
-from voiceagent.gateway.audit.log_file import AuditLog, RotatingFile
-from voiceagent.gateway.budgets.accounts import EVERYONE, NANOS, MoneySettings, PeriodClock, Price
+from voiceagent.gateway.audit import AuditedLlm, AuditFile, AuditLog
+from voiceagent.gateway.budgets.accounts import EVERYONE, NANOS, BudgetSettings, PeriodClock, Price
 from voiceagent.gateway.budgets.engine import BudgetedLlm
 from voiceagent.gateway.budgets.ledger import MemoryLedger
 from voiceagent.guard.masking import MaskedLlm
@@ -221,11 +220,11 @@ async def day(turns: int, folder: Path) -> Day:
     clock = PeriodClock(lambda: EVENING + loop.time() + off, loop.time)
     model, ledger = Model(random, clock), MemoryLedger(clock)
     budgets = {tenant: {"daily": daily} for tenant, daily in BUDGETS.items()}
-    settings = MoneySettings.model_validate(
+    settings = BudgetSettings.model_validate(
         {"all": {"daily": ALL_DAILY}, "tenants": budgets, "answer_tokens": LONGEST_ANSWER}
     )
     budgeted = BudgetedLlm(model, ledger, settings, PRICE)
-    engine = AuditedLlm(MaskedLlm(budgeted), AuditLog(RotatingFile(folder / "audit.jsonl", 1.0, 2)))
+    engine = AuditedLlm(MaskedLlm(budgeted), AuditLog(AuditFile(folder / "audit.jsonl", 1.0, 2)))
     await engine.open()
     outcomes: Counter[str] = Counter()
     bytes_at: dict[int, int] = {}

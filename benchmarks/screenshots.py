@@ -18,10 +18,10 @@ import numpy as np
 from benchmarks.browser import Browser, BrowserError, Page, chromium
 from benchmarks.page import RATE, write_wav
 from benchmarks.server_process import line_of
+from voiceagent.agent.running import LISTENING
 from voiceagent.assets import ASSETS
 from voiceagent.audio import wav
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.cli.demo import LISTENING
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 START_SECONDS = 60.0

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from voiceagent.agent.running import log_to_stderr
 from voiceagent.asr.base import AsrHint, AsrStream, Transcript
 from voiceagent.audio.pcm import Pcm
-from voiceagent.cli.main import log_to_stderr
 from voiceagent.engines import Engines
 from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta
 from voiceagent.models.store import ModelStore

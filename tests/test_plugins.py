@@ -41,8 +41,12 @@ MODULE = """
     class NoOptions(Good):
         Options = None
 
-    class NoRate(Good):
-        sample_rate = None
+    class NoRate:
+        Options = Options
+        def __init__(self, options, models): ...
+        async def open(self): ...
+        def speak(self, request): ...
+        async def close(self): ...
 
     instance = 3
 """

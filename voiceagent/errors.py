@@ -21,10 +21,10 @@ class ConfigError(VoiceagentError):
 class EngineError(VoiceagentError):
     """An engine failed. `stage` tells which station, `code` is a short stable word for clients and metrics.
 
-    Codes: `unavailable` (no connection, 5xx), `timeout`, `unauthorized`, `rate_limited`, `bad_request`, `bad_response`,
-    `empty` (a model answered to the end and said nothing), `no_sound` (a voice had none for the text),
-    `failed` (anything inside a local engine). `retry_after` is how many seconds the endpoint asks to be left alone, 0
-    where it does not say.
+    Codes: `unavailable` (no connection, 5xx), `timeout`, `unauthorized`, `rate_limited`, `bad_request`,
+    `content_filter` (refused for what it says), `context_length` (too long), `bad_response`, `empty` (a model answered
+    to the end and said nothing), `no_sound` (a voice had none for the text), `failed` (anything inside a local engine). `retry_after` is how many seconds the
+    endpoint asks to be left alone, 0 where it does not say.
     """
 
     def __init__(self, stage: Stage, code: str, message: str, retry_after: float = 0.0) -> None:

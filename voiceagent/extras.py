@@ -14,7 +14,7 @@ EXTRA_OF: Mapping[str, str] = {
     "jwt": "telephone",
     "mcp": "mcp",
     "onnxruntime": "local",
-    "opentelemetry": "telemetry",
+    "opentelemetry": "tracing",
     "pywebrtc_audio": "client",
     "redis": "redis",
     "sherpa_onnx": "local",

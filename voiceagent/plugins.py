@@ -16,6 +16,7 @@ from voiceagent import extras
 from voiceagent.errors import ConfigError
 from voiceagent.problems import InvalidConfig, did_you_mean, problems_of
 
+_ABSENT = object()
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -73,7 +74,7 @@ class PluginKind(Generic[T]):
         plugin, options = self.check(where, section)
         made = plugin(options, *context)
         for member, kind in _members(self.interface):
-            if isinstance(kind, property) and inspect.getattr_static(made, member, None) is None:
+            if isinstance(kind, property) and inspect.getattr_static(made, member, _ABSENT) is _ABSENT:
                 raise ConfigError(
                     f"{where} engine = {section['engine']!r} is no {self.interface.__name__}: no {member}"
                 )

@@ -19,9 +19,10 @@ from pydantic_settings import (
 
 from voiceagent.admin.settings import AdminSection
 from voiceagent.channels.settings import ChannelSection
-from voiceagent.channels.telephone.settings import TelephoneSection
+from voiceagent.channels.telephone.registry import TelephoneSection
 from voiceagent.channels.web.settings import PageSection
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
+from voiceagent.guard.options import GuardSection
 from voiceagent.memory.settings import StoreSection
 from voiceagent.problems import InvalidConfig, did_you_mean, problems_of
 from voiceagent.recordings.settings import RecordingsSection
@@ -36,6 +37,7 @@ from voiceagent.session.settings import (
     SilenceSection,
 )
 from voiceagent.tools.settings import ToolsSection
+from voiceagent.tracing.options import TracingSection
 from voiceagent.tts.settings import TtsSection
 from voiceagent.turn.options import BargeInSettings, TurnSection
 
@@ -73,6 +75,8 @@ class Settings(BaseSettings):
     recordings: RecordingsSection = RecordingsSection()
     telephone: TelephoneSection = TelephoneSection()
     tools: ToolsSection = ToolsSection()
+    guard: GuardSection = GuardSection()
+    tracing: TracingSection = TracingSection()
     channels: Mapping[str, ChannelSection] = {}
     """Channels of other packages, by name."""
     models_dir: Path | None = None
@@ -114,6 +118,16 @@ def load(path: Path | None = None) -> Settings:
     if problems:
         raise InvalidConfig(problems)
     return settings
+
+
+def of_table(table: Mapping[str, object]) -> Settings:
+    """The settings of a table as it would stand in a file, and the environment, which wins. Raises InvalidConfig."""
+    try:
+        return _from(dict(table))
+    except ValidationError as error:
+        raise InvalidConfig([f"settings: {line}" for line in problems_of(error, Settings)]) from None
+    except ValueError as error:
+        raise InvalidConfig([f"environment: {error}"]) from None
 
 
 def read(path: Path | None = None) -> tuple[Settings, list[str]]:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from starlette.requests import Request
 
 from benchmarks.browser import chromium, find
+from tests.support.llm.failover import failover_of
 from tests.support.recorded import SESSION, recorded
 from tests.support.speech import EnginesFor
 from tests.support.wire_client import Json, client_of, eventually, serving
@@ -23,7 +24,8 @@ from voiceagent.admin.board import Board, latency
 from voiceagent.admin.feed import BoardFeed
 from voiceagent.admin.live_session import LiveSession
 from voiceagent.admin.settings import AdminSection
-from voiceagent.llm.failover.status import FailoverStatus
+from voiceagent.llm.failover.reports import FailoverStatus
+from voiceagent.llm.layers import LlmLayer
 from voiceagent.recordings.settings import RecordingsSection
 from voiceagent.recordings.store import RecordingStore
 from voiceagent.server.app import VoiceServer
@@ -366,14 +368,14 @@ async def test_the_state_of_a_talk_follows_what_happens() -> None:
 
 
 async def test_the_board_counts_errors_money_and_refusals() -> None:
-    class Edge:
+    class ManyEndpoints(LlmLayer):
         def status(self) -> FailoverStatus:
             return FailoverStatus((), 3, 0, 0, 1, 0)
 
     metrics = Metrics()
     metrics.refused.labels("server_full").inc(2)
     metrics.loop_lag.set(0.012)
-    board = Board(metrics, Edge(), lambda: True)
+    board = Board(metrics, ManyEndpoints(failover_of(["http://127.0.0.1:9/v1"])), lambda: True)
     talk = board.enter("sess_1", "realtime", "shop", lambda: None)
     talk.on_event(ev.TranscriptFailed("u1", "asr_timeout", "slow"))
     talk.on_event(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import wave
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from voiceagent.cli.demo import DemoTurn, ScriptLine, judge, read_script, word_errors
+from voiceagent.cli.local_engines import local_environment
 from voiceagent.errors import ConfigError
 from voiceagent.models.store import ModelStore
 
@@ -39,13 +41,43 @@ def test_a_folder_without_a_script_is_refused(tmp_path: Path) -> None:
         read_script(tmp_path)
 
 
+def test_environment_of_the_demo_keeps_to_this_machine() -> None:
+    given = {
+        "PATH": "/bin",
+        "OPENAI_API_KEY": "sk",
+        "openai_base_url": "https://api.example.com",
+        "voiceagent_llm__engine": "openai",
+        "VOICEAGENT_MODELS_DIR": "/models",
+        "DEEPGRAM_API_KEY": "k",
+    }
+    engines = {"VAD": "silero", "ASR": "sherpa", "LLM": "embedded", "TTS": "hibari"}
+    assert local_environment(given) == {
+        "PATH": "/bin",
+        "VOICEAGENT_MODELS_DIR": "/models",
+        **{f"VOICEAGENT_{stage}__ENGINE": engine for stage, engine in engines.items()},
+    }
+
+
 @pytest.mark.real
 def test_the_demo_holds_a_conversation(models: ModelStore, tmp_path: Path) -> None:
     recording = tmp_path / "talk.wav"
     command = [sys.executable, "-m", "voiceagent", "demo", "--json", "--out", str(recording)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OPENAI_")}
-    run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
-    assert run.returncode == 0, run.stderr
+    with socket.create_server(("127.0.0.1", 0)) as cloud:  # nobody may come
+        address = f"http://127.0.0.1:{cloud.getsockname()[1]}/v1"
+        environment = {
+            **os.environ,
+            "OPENAI_BASE_URL": address,
+            "OPENAI_API_KEY": "sk-test",
+            "VOICEAGENT_LLM__ENGINE": "openai",
+            "VOICEAGENT_TTS__ENGINE": "openai",
+            "VOICEAGENT_TTS__BASE_URL": address,
+            "VOICEAGENT_ASR": "no JSON",
+        }
+        run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+        assert run.returncode == 0, run.stderr
+        cloud.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            cloud.accept()
     result = json.loads(run.stdout)
     assert len(result["turns"]) >= 4
     assert [turn["interrupted"] for turn in result["turns"]].count(True) == 1

@@ -75,16 +75,16 @@ async def test_what_is_wrong_is_told_in_one_line() -> None:
         await asyncio.get_running_loop().shutdown_default_executor()
     assert (away.exit_code, stranger.exit_code, nonsense.exit_code) == (1, 1, 2)
     assert "there is no server" in away.stderr
-    assert 'engine = "edge"' in stranger.stderr
+    assert 'engine = "failover"' in stranger.stderr
     assert all(result.stderr.count("\n") == 1 for result in (away, stranger, nonsense))
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[llm]\nengine = "openai"', 'engine = "edge"'),
-        ('[llm]\nengine = "edge"', "[llm] endpoints"),
-        ('[llm]\nengine = "edge"\n[[llm.endpoints]]\nname = "a"', "there are no [[llm.experiments]]"),
+        ('[llm]\nengine = "openai"', 'engine = "gateway"'),
+        ('[llm]\nengine = "gateway"', "[llm] endpoints"),
+        ('[llm]\nengine = "gateway"\n[[llm.endpoints]]\nname = "a"', "there are no [[llm.experiments]]"),
     ],
 )
 def test_without_experiments_there_is_nothing_to_report(tmp_path: Path, text: str, told: str) -> None:

@@ -13,17 +13,20 @@ import pytest
 from tests.gateway.test_budgets import ANNA, NOON, answered, ask, metered
 from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.errors import EngineError
-from voiceagent.gateway.audit.engine import AuditedLlm, AuditSettings
-from voiceagent.gateway.audit.log_file import AuditLog, RotatingFile
+from voiceagent.gateway.audit import AuditedLlm, AuditFile, AuditLog, AuditSettings
 
 
 def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def record(line: str) -> logging.LogRecord:
+    return logging.makeLogRecord({"msg": line})
+
+
 @asynccontextmanager
 async def audited(server: ScriptedLlm, path: Path, content: bool = False) -> AsyncIterator[AuditedLlm]:
-    engine = AuditedLlm(metered(server), AuditLog(RotatingFile(path)), content, lambda: NOON)
+    engine = AuditedLlm(metered(server), AuditLog(AuditFile(path)), content, lambda: NOON)
     await engine.open()
     try:
         yield engine
@@ -83,34 +86,32 @@ async def test_words_only_when_asked_for(tmp_path: Path) -> None:
 
 
 def test_files_are_rotated_by_size_and_the_oldest_goes(tmp_path: Path) -> None:
-    sink = RotatingFile(tmp_path / "audit.jsonl", megabytes=0.0001, keep=2)
+    sink = AuditFile(tmp_path / "audit.jsonl", megabytes=0.0001, keep=2)
     for number in range(20):
-        sink.write(f"line {number:02} " + "x" * 32)
+        sink.handle(record(f"line {number:02} " + "x" * 32))
     sink.close()
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
     kept = [(tmp_path / name).read_text().splitlines() for name in ("audit.jsonl.2", "audit.jsonl.1", "audit.jsonl")]
     assert [line[:7] for part in kept for line in part] == [f"line {number:02}" for number in range(14, 20)]
-    again = RotatingFile(tmp_path / "audit.jsonl", megabytes=0.0001, keep=0)
+    again = AuditFile(tmp_path / "audit.jsonl", megabytes=0.0001, keep=0)
     for _ in range(5):
-        again.write("y" * 80)
+        again.handle(record("y" * 80))
     again.close()
     assert (tmp_path / "audit.jsonl").read_text() == "y" * 80 + "\n"
 
 
-class SlowSink:
+class SlowSink(logging.Handler):
     """Writes nothing until it is let go."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.go = threading.Event()
         self.written: list[str] = []
 
-    def write(self, line: str) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         assert self.go.wait(10.0)
-        self.written.append(line)
-
-    def close(self) -> None:
-        pass
+        self.written.append(record.getMessage())
 
 
 async def test_a_slow_disk_costs_lines_and_never_waits(caplog: pytest.LogCaptureFixture) -> None:
@@ -129,7 +130,7 @@ async def test_a_slow_disk_costs_lines_and_never_waits(caplog: pytest.LogCapture
 
 async def test_a_full_disk_costs_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
-    log = AuditLog(RotatingFile(tmp_path))  # a folder
+    log = AuditLog(AuditFile(tmp_path))  # a folder
     log.open()
     log.write("one")
     log.write("two")

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.gateway.budgets.accounts import EVERYONE, NANOS, BudgetAlert, MoneySettings, PeriodClock, Price, is_day
+from voiceagent.gateway.budgets.accounts import EVERYONE, NANOS, BudgetAlert, BudgetSettings, PeriodClock, Price, is_day
 from voiceagent.gateway.budgets.engine import BudgetedLlm, ledger_of
 from voiceagent.gateway.budgets.ledger import Books, Ledger, MemoryLedger
 from voiceagent.gateway.budgets.sqlite import APPLICATION_ID, SqliteLedger
@@ -48,7 +48,7 @@ class Clock:
 
 
 class Metered:
-    """What the edge does for its endpoints: tells the cost by the tokens."""
+    """What the gateway does for its endpoints: tells the cost by the tokens."""
 
     def __init__(self, engine: LlmEngine, name: str, price: Price = PRICE) -> None:
         self._engine, self._name, self._price = engine, name, price
@@ -109,8 +109,8 @@ async def until(happened: Callable[[], bool]) -> None:
     pytest.fail("it does not happen")
 
 
-def budgets(**keys: object) -> MoneySettings:
-    return MoneySettings.model_validate(keys)
+def budgets(**keys: object) -> BudgetSettings:
+    return BudgetSettings.model_validate(keys)
 
 
 # -- prices and periods -----------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def sqlite_ledger(path: Path, clock: Clock | None = None, keep_days: int = 400) 
 
 
 async def test_what_was_spent_outlives_the_process(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "money.db"
+    path = tmp_path / "new" / "budgets.db"
     ledger = sqlite_ledger(path)
     await ledger.open()
     ledger.settle(await ledger.reserve("anna", 500), ANNA, "small", 300)
@@ -240,11 +240,11 @@ async def test_what_was_spent_outlives_the_process(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_begins_with_a_clock_behind_the_file_opens_no_spent_budget(tmp_path: Path) -> None:
-    ledger = sqlite_ledger(tmp_path / "money.db")
+    ledger = sqlite_ledger(tmp_path / "budgets.db")
     await ledger.open()
     ledger.settle(await ledger.reserve("anna", 500), ANNA, "small", 300)
     await ledger.close()
-    again = sqlite_ledger(tmp_path / "money.db", Clock(NOON - 40 * 86_400))
+    again = sqlite_ledger(tmp_path / "budgets.db", Clock(NOON - 40 * 86_400))
     await again.open()
     assert (await again.reserve("anna", 1)).before["anna", DAY] == 300
     await again.close()
@@ -252,7 +252,7 @@ async def test_a_process_that_begins_with_a_clock_behind_the_file_opens_no_spent
 
 async def test_processes_that_share_a_file_see_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voiceagent.gateway.budgets.sqlite.WRITE_SECONDS", 0.02)
-    one, two = sqlite_ledger(tmp_path / "money.db"), sqlite_ledger(tmp_path / "money.db")
+    one, two = sqlite_ledger(tmp_path / "budgets.db"), sqlite_ledger(tmp_path / "budgets.db")
     await one.open()
     await two.open()
     one.settle(await one.reserve("anna", 500), ANNA, "small", 300)
@@ -269,7 +269,7 @@ async def test_processes_that_share_a_file_see_each_other(tmp_path: Path, monkey
 
 async def test_old_days_are_forgotten(tmp_path: Path) -> None:
     clock = Clock()
-    path = tmp_path / "money.db"
+    path = tmp_path / "budgets.db"
     for _ in range(2):
         ledger = sqlite_ledger(path, clock, keep_days=40)
         await ledger.open()
@@ -288,9 +288,9 @@ async def test_a_file_that_cannot_be_written_costs_a_line_and_nothing_is_lost(
     monkeypatch.setattr("voiceagent.gateway.budgets.sqlite.WRITE_SECONDS", 0.02)
     monkeypatch.setattr("voiceagent.database.BUSY_SECONDS", 0.01)
     caplog.set_level(logging.WARNING)
-    ledger = sqlite_ledger(tmp_path / "money.db")
+    ledger = sqlite_ledger(tmp_path / "budgets.db")
     await ledger.open()
-    other = sqlite3.connect(tmp_path / "money.db", isolation_level=None)
+    other = sqlite3.connect(tmp_path / "budgets.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     ledger.settle(await ledger.reserve("anna", 500), ANNA, "small", 300)
     await until(lambda: bool(caplog.records))
@@ -301,7 +301,7 @@ async def test_a_file_that_cannot_be_written_costs_a_line_and_nothing_is_lost(
     other.execute("ROLLBACK")
     other.close()
     await ledger.close()
-    again = sqlite_ledger(tmp_path / "money.db")
+    again = sqlite_ledger(tmp_path / "budgets.db")
     await again.open()
     assert await again.spent("budget", DAY) == {EVERYONE: 300, "anna": 300}
     await again.close()
@@ -453,7 +453,7 @@ async def test_a_ledger_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path
 
 
 def test_settings_are_read_as_toml_gives_them() -> None:
-    read = MoneySettings.model_validate(json.loads('{"all": {"monthly": 200}, "tenants": {"anna": {"daily": 5}}}'))
+    read = BudgetSettings.model_validate(json.loads('{"all": {"monthly": 200}, "tenants": {"anna": {"daily": 5}}}'))
     assert read.budget(EVERYONE).monthly == 200
     assert read.budget("anna").daily == 5
     assert read.budget("tom").daily == 0

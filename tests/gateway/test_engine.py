@@ -1,4 +1,4 @@
-"""The whole edge: what its layers do together, and in which order."""
+"""The whole gateway: what its layers do together, and in which order."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.llm.gateway import answer
-from tests.support.llm.proxy import layered_over
+from tests.support.llm.failover import answer
+from tests.support.llm.proxy import gateway_over
 from tests.support.llm.server import Reply, Script, ScriptedLlm
 from tests.support.llm.wires import MessagesWire
 from tests.support.running import running
@@ -40,7 +40,7 @@ async def layered(
 ) -> AsyncIterator[tuple[GatewayLlm, list[ScriptedLlm]]]:
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(ScriptedLlm(script)) for script in scripts]
-        llm = layered_over([server.base_url for server in servers], own, **options)
+        llm = gateway_over([server.base_url for server in servers], own, **options)
         await llm.open()
         try:
             yield llm, servers
@@ -48,7 +48,7 @@ async def layered(
             await llm.close()
 
 
-async def test_without_settings_it_is_the_edge_alone() -> None:
+async def test_gateway_without_settings_is_the_failover_engine_alone() -> None:
     async with layered(["Hello."]) as (llm, [server]):
         assert (await answer(llm))[0] == "Hello."
         assert llm.talk_tokens is None
@@ -84,7 +84,7 @@ async def test_a_kept_answer_costs_nothing_and_no_budget_refuses_it() -> None:
     own = {"a": {"price_in": 1_000_000.0}}
     asked = asks("What is the capital of France?")
     async with layered(
-        [Reply("Paris.", input_tokens=5)], own=own, cache={}, money={"all": {"daily": 5.0}, "answer_tokens": 1}
+        [Reply("Paris.", input_tokens=5)], own=own, cache={}, budgets={"all": {"daily": 5.0}, "answer_tokens": 1}
     ) as (llm, [server]):
         assert (await answer(llm, asked))[1].cost == 5.0
         await asyncio.sleep(0.05)
@@ -98,7 +98,7 @@ async def test_a_kept_answer_costs_nothing_and_no_budget_refuses_it() -> None:
 
 
 async def test_what_moderation_blocks_reaches_nothing_below() -> None:
-    async with layered(["Hello."], cache={}, money={"all": {"daily": 1.0}}, guard={"words": ["bomb"]}) as (
+    async with layered(["Hello."], cache={}, budgets={"all": {"daily": 1.0}}, guard={"words": ["bomb"]}) as (
         llm,
         servers,
     ):
@@ -118,7 +118,7 @@ async def test_a_spent_budget_goes_to_the_cheaper_group_whatever_the_route() -> 
         own=own,
         groups={"small": ["b"]},
         routes=[{"name": "all", "to": ["a"]}],
-        money={"all": {"daily": 1.0}, "degrade": 0.9, "refuse": 0, "cheaper": ["small"]},
+        budgets={"all": {"daily": 1.0}, "degrade": 0.9, "refuse": 0, "cheaper": ["small"]},
     ) as (llm, servers):
         assert [(await answer(llm, asks("Hi")))[0] for _ in range(3)] == ["Dear.", "Cheap.", "Cheap."]
         assert [len(server.requests) for server in servers] == [1, 2, 0]
@@ -146,7 +146,7 @@ async def test_limits_of_an_endpoint_send_requests_elsewhere() -> None:
 async def test_tools_pass_through_all_layers() -> None:
     tool = ToolSpec("pay", "", {"type": "object"})
     call = Reply(calls=[("pay", '{"card": "[CARD_1]"}')])
-    async with layered([call], cache={}, guard={"mask": True, "words": ["bomb"]}, money={"all": {"daily": 1.0}}) as (
+    async with layered([call], cache={}, guard={"mask": True, "words": ["bomb"]}, budgets={"all": {"daily": 1.0}}) as (
         llm,
         [server],
     ):
@@ -158,27 +158,27 @@ async def test_tools_pass_through_all_layers() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"money": {"all": {"daily": 1.0}, "cheaper": ["nosuch"]}}, "there is no endpoint or group 'nosuch'"),
+        ({"budgets": {"all": {"daily": 1.0}, "cheaper": ["nosuch"]}}, "there is no endpoint or group 'nosuch'"),
         ({"routes": [{"name": "r", "to": ["nosuch"]}]}, "there is no endpoint or group 'nosuch'"),
         ({"guard": {"patterns": ["("]}}, "is no regular expression"),
-        ({"money": {"redis": "nonsense"}}, "redis"),
+        ({"budgets": {"redis": "nonsense"}}, "redis"),
         ({"limits": {"redis": "nonsense"}}, "redis"),
     ],
 )
 def test_options_that_cannot_work_are_told(options: Mapping[str, object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        layered_over(["http://127.0.0.1:9/v1"], None, **options)
+        gateway_over(["http://127.0.0.1:9/v1"], None, **options)
 
 
 async def test_a_layer_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None:
     taken = tmp_path / "folder"
     taken.mkdir()
     for options in (
-        {"money": {"path": str(taken)}},
+        {"budgets": {"path": str(taken)}},
         {"cache": {"path": str(taken)}},
         {"experiments_path": str(taken), "experiments": [{"name": "x", "arms": [{"name": "a"}, {"name": "b"}]}]},
     ):
-        llm = layered_over(["http://127.0.0.1:9/v1"], audit={"on": True}, **options)
+        llm = gateway_over(["http://127.0.0.1:9/v1"], audit={"on": True}, **options)
         with pytest.raises(ConfigError):
             await llm.open()
         await llm.close()
@@ -190,7 +190,7 @@ async def test_an_error_passes_all_layers_and_is_booked(tmp_path: Path) -> None:
         [Reply(status=503, error={})],
         cache={},
         guard={"mask": True, "words": ["x"]},
-        money={"all": {"daily": 1.0}},
+        budgets={"all": {"daily": 1.0}},
         audit={"on": True, "path": str(path)},
     ) as (llm, _):
         with pytest.raises(EngineError) as caught:
@@ -201,7 +201,7 @@ async def test_an_error_passes_all_layers_and_is_booked(tmp_path: Path) -> None:
 
 TOML = """
 [llm]
-engine = "edge"
+engine = "gateway"
 experiments_path = "{folder}/experiments.db"
 groups = {{ small = ["near"] }}
 
@@ -238,15 +238,15 @@ arms = [{{ name = "one" }}, {{ name = "two", to = ["small", "broken"] }}]
 [llm.limits]
 burst = 0.5
 
-[llm.money]
-path = "{folder}/money.db"
+[llm.budgets]
+path = "{folder}/budgets.db"
 all = {{ daily = 10.0 }}
 cheaper = ["small"]
 
 [llm.cache]
 path = "{folder}/cache.db"
 
-[llm.guard]
+[guard]
 mask = true
 words = ["bomb"]
 
@@ -254,7 +254,7 @@ words = ["bomb"]
 on = true
 path = "{folder}/audit.jsonl"
 
-[llm.telemetry]
+[tracing]
 content = true
 
 [[limits.api_keys]]
@@ -292,7 +292,7 @@ async def test_a_spoken_talk_through_everything_from_the_file(
     assert len(near.requests) == 1
     assert 'voiceagent_llm_endpoint_attempts_total{code="unavailable",endpoint="broken",kind="first"} 1.0' in page
     assert 'voiceagent_llm_endpoint_attempts_total{code="ok",endpoint="near",kind="first"} 1.0' in page
-    assert 'voiceagent_llm_cache_total{result="exact"} 1.0' in page
+    assert 'voiceagent_llm_cache_total{result="hit"} 1.0' in page
     assert [endpoint["name"] for endpoint in status["endpoints"]] == ["broken", "near"]
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     told = {(line["tenant"], line["user"], line["outcome"], line["endpoint"]) for line in lines}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tests.support.llm.gateway import answer, edge_over
+from tests.support.llm.failover import answer, failover_over
 from tests.support.llm.wires import Reply
 from voiceagent.errors import ConfigError
 from voiceagent.gateway.experiments.assignment import ArmOptions, ExperimentOptions, Experiments, arm_of, identity
@@ -17,7 +17,7 @@ from voiceagent.gateway.routes.engine import RoutedLlm
 from voiceagent.gateway.routes.options import RouteOptions
 from voiceagent.gateway.routes.rules import Route, Router
 from voiceagent.llm.base import Caller, LlmRequest, Message
-from voiceagent.llm.failover.outcome import Outcome
+from voiceagent.llm.failover.reports import Outcome
 
 TRIAL = ExperimentOptions(
     name="small-first",
@@ -121,12 +121,12 @@ async def test_an_interruption_takes_the_arm_of_the_last_request() -> None:
     await trial.close()
 
 
-async def test_over_a_real_edge() -> None:
+async def test_experiment_over_the_failover_engine() -> None:
     routes = Router([RouteOptions(name="easy")], {}, ("a", "b"))
     trial = experiments()
-    async with edge_over(["A."], ["B."], own={"b": {"price_out": 1_000_000.0}}) as (edge, servers, _):
-        edge.subscribe(trial.observe_outcome)
-        llm = RoutedLlm(edge, routes, trial)
+    async with failover_over(["A."], ["B."], own={"b": {"price_out": 1_000_000.0}}) as (engine, servers, _):
+        engine.subscribe(trial.observe_outcome)
+        llm = RoutedLlm(engine, routes, trial)
         await trial.open()
         for number in range(24):
             request = LlmRequest((Message("user", "Hi"),), caller=caller(number))
@@ -144,9 +144,9 @@ async def test_over_a_real_edge() -> None:
 async def test_errors_are_counted() -> None:
     only = ExperimentOptions(name="x", arms=(ArmOptions(name="bad", to=("a",)), ArmOptions(name="good", to=("a",))))
     trial = experiments("", only)
-    async with edge_over([Reply("", status=500)]) as (edge, _, _):
-        edge.subscribe(trial.observe_outcome)
-        llm = RoutedLlm(edge, Router([], {}, ("a",)), trial)
+    async with failover_over([Reply("", status=500)]) as (engine, _, _):
+        engine.subscribe(trial.observe_outcome)
+        llm = RoutedLlm(engine, Router([], {}, ("a",)), trial)
         await trial.open()
         with pytest.raises(Exception, match="language model"):
             await answer(llm, LlmRequest((Message("user", "Hi"),), caller=caller(1)))

@@ -1,4 +1,4 @@
-"""The edge's series and report, the page that shows it, and the alert rules that go by the series."""
+"""The series of endpoints and gateway and report, the page that shows it, and the alert rules that go by the series."""
 
 import asyncio
 import re
@@ -12,17 +12,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from tests.support.llm.gateway import HI, answer
-from tests.support.llm.proxy import layered_over, proxied, serving
+from tests.support.llm.failover import HI, answer
+from tests.support.llm.proxy import gateway_over, proxied, serving
 from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.admin.settings import AdminSection
 from voiceagent.errors import EngineError
-from voiceagent.gateway.budgets.accounts import EVERYONE, MoneySettings, PeriodClock
-from voiceagent.gateway.budgets.ledger import MemoryLedger
+from voiceagent.gateway.budgets.accounts import EVERYONE, BudgetSettings, PeriodClock
+from voiceagent.gateway.budgets.ledger import MOST_SHARES, MemoryLedger, SpentShares
 from voiceagent.gateway.engine import GatewayLlm
-from voiceagent.gateway.observe.metrics import MOST_SHARES, SpentShares
 from voiceagent.llm.base import Caller, LlmRequest, Message
-from voiceagent.server.metrics import Metrics
+from voiceagent.llm.layers import layers
+from voiceagent.server.metrics import Metrics, Observable
 from voiceagent.server.settings import ApiKey, LimitSection
 from voiceagent.settings import Settings
 
@@ -34,7 +34,9 @@ class Series:
 
     def __init__(self, llm: GatewayLlm) -> None:
         registry = CollectorRegistry()
-        registry.register(llm)
+        for layer in layers(llm):
+            if isinstance(layer, Observable):
+                registry.register(layer)
         families = list(text_string_to_metric_families(generate_latest(registry).decode()))
         self.samples = [sample for family in families for sample in family.samples]
 
@@ -53,7 +55,7 @@ async def test_every_endpoint_has_its_series() -> None:
             "a": {"weight": 5},
             "b": {"weight": 0, "price_in": 1.0, "rpm": 60},
         }
-        llm = layered_over([one.base_url, other.base_url], own)
+        llm = gateway_over([one.base_url, other.base_url], own)
         await llm.open()
         before = Series(llm)
         assert before.value("voiceagent_llm_endpoint_attempts_total") == 0
@@ -74,13 +76,13 @@ async def test_every_endpoint_has_its_series() -> None:
     assert seen.value("voiceagent_llm_endpoint_breaker", endpoint="a") == 1
     assert seen.value("voiceagent_llm_endpoint_in_flight") == 0
     assert 0 < seen.value("voiceagent_llm_endpoint_headroom", endpoint="b") < 1
-    assert seen.value("voiceagent_llm_edge_requests_total") == 1
-    assert seen.value("voiceagent_llm_edge_failed_total") == 0
+    assert seen.value("voiceagent_llm_failover_requests_total") == 1
+    assert seen.value("voiceagent_llm_failover_failed_total") == 0
 
 
 async def test_an_open_breaker_is_seen() -> None:
     async with ScriptedLlm([Reply(status=429, error={})]) as one, ScriptedLlm(["Hello."]) as other:
-        llm = layered_over([one.base_url, other.base_url], {"a": {"weight": 5}})
+        llm = gateway_over([one.base_url, other.base_url], {"a": {"weight": 5}})
         await llm.open()
         await answer(llm)
         seen = Series(llm)
@@ -92,7 +94,7 @@ async def test_an_open_breaker_is_seen() -> None:
 
 async def test_those_who_wait_for_a_limit_are_seen() -> None:
     async with ScriptedLlm(["Hello."]) as server:
-        llm = layered_over([server.base_url], {"a": {"rpm": 1}}, failover={"check_seconds": 0, "queue_seconds": 100})
+        llm = gateway_over([server.base_url], {"a": {"rpm": 1}}, failover={"check_seconds": 0, "queue_seconds": 100})
         await llm.open()
         await answer(llm)
         waiting = asyncio.create_task(answer(llm))
@@ -112,7 +114,7 @@ async def test_those_who_wait_for_a_limit_are_seen() -> None:
 async def test_hedges_resumes_and_routes_are_counted() -> None:
     broken = Reply(["One", " two", " three"], reset_after=2)
     async with ScriptedLlm([broken]) as one, ScriptedLlm([Reply("One two three")]) as other:
-        llm = layered_over(
+        llm = gateway_over(
             [one.base_url, other.base_url],
             {"b": {"weight": 0}},
             routes=[{"name": "greetings", "matches": "hello"}],
@@ -122,16 +124,16 @@ async def test_hedges_resumes_and_routes_are_counted() -> None:
         seen = Series(llm)
         await llm.close()
     assert seen.value("voiceagent_llm_endpoint_attempts_total", endpoint="b", kind="resume", code="ok") == 1
-    assert seen.value("voiceagent_llm_edge_resumed_total") == 1
+    assert seen.value("voiceagent_llm_failover_resumed_total") == 1
     assert seen.value("voiceagent_llm_routes_total", route="greetings") == 1
 
 
 async def test_budgets_are_seen_from_the_warning_to_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
     async with ScriptedLlm([Reply("Yes.", input_tokens=1000)]) as dear, ScriptedLlm([Reply("Well.")]) as cheap:
-        llm = layered_over(
+        llm = gateway_over(
             [dear.base_url, cheap.base_url],
             {"a": {"price_in": 100.0}, "b": {"weight": 0}},
-            money={"all": {"daily": 0.4}, "tenants": {"acme": {"monthly": 1.0}}, "cheaper": ["b"], "degrade": 0.7},
+            budgets={"all": {"daily": 0.4}, "tenants": {"acme": {"monthly": 1.0}}, "cheaper": ["b"], "degrade": 0.7},
         )
         asked = LlmRequest((Message("user", "Hi"),), max_tokens=1, caller=Caller(tenant="acme", session="s"))
         await llm.open()
@@ -149,7 +151,7 @@ async def test_budgets_are_seen_from_the_warning_to_the_refusal(caplog: pytest.L
 async def test_yesterdays_budget_is_no_longer_shown() -> None:
     now = [1_700_000_000.0]
     clock = PeriodClock(lambda: now[0], lambda: now[0])
-    settings = MoneySettings.model_validate({"all": {"daily": 1.0, "monthly": 10.0}})
+    settings = BudgetSettings.model_validate({"all": {"daily": 1.0, "monthly": 10.0}})
     ledger = SpentShares(MemoryLedger(clock), settings, clock)
     ledger.settle(await ledger.reserve("acme", 10), Caller(), "m", 500_000_000)
     ledger.settle(await ledger.reserve("acme", 10), Caller(), "m", 0)
@@ -160,7 +162,7 @@ async def test_yesterdays_budget_is_no_longer_shown() -> None:
 
 async def test_what_the_cache_did_and_moderation_blocked_is_counted() -> None:
     async with ScriptedLlm(["Paris."]) as server:
-        llm = layered_over([server.base_url], cache={}, guard={"words": ["forbidden"], "sides": ["in"]})
+        llm = gateway_over([server.base_url], cache={}, guard={"words": ["forbidden"], "sides": ["in"]})
         await llm.open()
         asked = LlmRequest((Message("user", "What is the capital of France?"),), caller=Caller(alone=True))
         for _ in range(2):
@@ -170,13 +172,13 @@ async def test_what_the_cache_did_and_moderation_blocked_is_counted() -> None:
         seen = Series(llm)
         await llm.close()
     assert seen.value("voiceagent_llm_cache_total", result="missed") == 1
-    assert seen.value("voiceagent_llm_cache_total", result="exact") == 1
-    assert seen.value("voiceagent_llm_blocked_total", side="in") == 1
+    assert seen.value("voiceagent_llm_cache_total", result="hit") == 1
+    assert seen.value("voiceagent_guard_blocked_total", side="in") == 1
     assert len(server.requests) == 1
 
 
 async def test_the_budgets_that_are_shown_are_bounded() -> None:
-    settings, clock = MoneySettings.model_validate({"tenant": {"daily": 1.0}}), PeriodClock()
+    settings, clock = BudgetSettings.model_validate({"tenant": {"daily": 1.0}}), PeriodClock()
     ledger = SpentShares(MemoryLedger(clock), settings, clock)
     for number in range(2 * MOST_SHARES):
         await ledger.reserve(f"t{number}", 10)
@@ -185,7 +187,7 @@ async def test_the_budgets_that_are_shown_are_bounded() -> None:
 
 async def test_no_label_tells_who_asked() -> None:
     async with ScriptedLlm(["Hello."]) as server:
-        llm = layered_over([server.base_url], money={"all": {"daily": 1.0}})
+        llm = gateway_over([server.base_url], budgets={"all": {"daily": 1.0}})
         await llm.open()
         await answer(llm, LlmRequest((Message("user", "Hi"),), caller=Caller("s-1", "u-1", "t-1")))
         seen = Series(llm)
@@ -212,7 +214,7 @@ async def test_the_status_wants_a_key_once_there_are_keys(
     section = AdminSection(key=None if admin is None else SecretStr(admin))
     settings = Settings(limits=LimitSection(api_keys=keys), admin=section)
     async with ScriptedLlm(["Hello."]) as upstream:
-        llm = layered_over([upstream.base_url])
+        llm = gateway_over([upstream.base_url])
         async with serving(llm, settings) as (_, _, url), httpx.AsyncClient(base_url=url, trust_env=False) as http:
             for key in (*accepted, *refused):
                 headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -237,7 +239,7 @@ def expressions() -> dict[str, str]:
 
 async def test_every_metric_and_label_of_the_alerts_exists() -> None:
     async with proxied(
-        ["Hello."], money={"all": {"daily": 1.0}}, cache={}, routes=[{"name": "r"}], guard={"words": ["x"]}
+        ["Hello."], budgets={"all": {"daily": 1.0}}, cache={}, routes=[{"name": "r"}], guard={"words": ["x"]}
     ) as served:
         await served.ask({"model": "voiceagent", "messages": [{"role": "user", "content": "Hi"}]})
         page = (await served.http.get("/metrics")).text + Metrics().text()[0].decode()
@@ -263,10 +265,10 @@ def test_the_alerts_cover_what_matters() -> None:
 
 async def test_a_failed_request_is_one_failed_request() -> None:
     async with ScriptedLlm([Reply(status=500, error={})]) as server:
-        llm = layered_over([server.base_url])
+        llm = gateway_over([server.base_url])
         await llm.open()
         with pytest.raises(EngineError):
             await answer(llm, HI)
         seen = Series(llm)
         await llm.close()
-    assert seen.value("voiceagent_llm_edge_failed_total") == 1
+    assert seen.value("voiceagent_llm_failover_failed_total") == 1

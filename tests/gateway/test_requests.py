@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import JsonValue
 
-from tests.llm.dialects.test_dialects import VENDORS, events, failure
 from tests.support.llm.server import Script, ScriptedLlm
+from tests.support.llm.vendors import VENDORS, events, failure
 from tests.support.llm.wires import ChatWire, Reply
 from voiceagent.llm.base import Effort, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
 from voiceagent.llm.remote import RemoteLlm
@@ -53,6 +53,7 @@ async def test_openai() -> None:
     body = await sent("openai", LlmRequest(TALK, 50, TOOLS, "required", False, "low"))
     assert body.pop("messages") == [
         {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "..."},
         {"role": "assistant", "content": "Hello!"},
         {"role": "user", "content": "Weather in Oslo?"},
         {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from tests.support.llm.gateway import answer, edge_of, edge_over
+from tests.support.llm.failover import answer, failover_of, failover_over
 from tests.support.llm.server import ScriptedLlm
 from voiceagent.errors import ConfigError
 from voiceagent.gateway.experiments.assignment import Experiments
@@ -136,8 +136,8 @@ def test_words(text: str, words: float) -> None:
 
 async def test_requests_go_the_way_of_their_route_with_its_effort() -> None:
     routes = [RouteOptions(name="hard", to=("b",), matches="prove", effort="high")]
-    async with edge_over(["Small."], ["Strong."]) as (edge, servers, _):
-        llm = RoutedLlm(edge, Router([*routes, RouteOptions(name="easy", to=("a",))], {}, ("a", "b")))
+    async with failover_over(["Small."], ["Strong."]) as (engine, servers, _):
+        llm = RoutedLlm(engine, Router([*routes, RouteOptions(name="easy", to=("a",))], {}, ("a", "b")))
         assert (await answer(llm, ask("Hello")))[0] == "Small."
         assert (await answer(llm, ask("Prove it")))[0] == "Strong."
         assert "reasoning_effort" not in servers[0].requests[0].body
@@ -146,8 +146,8 @@ async def test_requests_go_the_way_of_their_route_with_its_effort() -> None:
 
 
 async def test_an_effort_that_was_asked_for_stays() -> None:
-    async with edge_over(["Hi."]) as (edge, (server,), _):
-        llm = RoutedLlm(edge, Router([RouteOptions(name="all", effort="high")], {}, ("a",)))
+    async with failover_over(["Hi."]) as (engine, (server,), _):
+        llm = RoutedLlm(engine, Router([RouteOptions(name="all", effort="high")], {}, ("a",)))
         await answer(llm, LlmRequest((Message("user", "Hi"),), effort="low"))
         assert server.requests[0].body["reasoning_effort"] == "low"
 
@@ -155,7 +155,7 @@ async def test_an_effort_that_was_asked_for_stays() -> None:
 async def test_an_open_routed_model_opens_and_closes_its_experiments() -> None:
     async with ScriptedLlm(["Hi."]) as server:
         experiments = Experiments([], {}, ("a",))
-        llm = RoutedLlm(edge_of([server.base_url]), Router([], {}, ("a",)), experiments)
+        llm = RoutedLlm(failover_of([server.base_url]), Router([], {}, ("a",)), experiments)
         await llm.open()
         assert (await answer(llm))[0] == "Hi."
         assert await experiments.report() == []

@@ -14,16 +14,17 @@ from pydantic import SecretStr, ValidationError
 from tests.gateway.test_budgets import ANNA, answered, ask, metered
 from tests.support.llm.server import Reply, ScriptedLlm
 from voiceagent.errors import ConfigError, EngineError
-from voiceagent.guard.engine import GuardSettings, guarded
-from voiceagent.guard.moderation import Sentences, Side
+from voiceagent.guard.moderation import ModeratedLlm, Sentences
 from voiceagent.guard.moderators import ModerationEndpoint, WordList
+from voiceagent.guard.options import GuardSection, Side
+from voiceagent.guard.rails import guarded
 from voiceagent.llm.base import Completed, LlmEngine, LlmRequest, Message, TextDelta, Thinking, ToolCall
 
 NO = "I am sorry, I cannot talk about that."
 
 
-def settings(**keys: object) -> GuardSettings:
-    return GuardSettings.model_validate(keys)
+def settings(**keys: object) -> GuardSection:
+    return GuardSection.model_validate(keys)
 
 
 @asynccontextmanager
@@ -154,8 +155,11 @@ def test_sentences_together_are_the_text_however_it_is_cut(text: str, cuts: list
 async def test_a_blocked_question_never_leaves_and_is_answered_in_the_users_language() -> None:
     blocked: list[tuple[Side, str]] = []
     async with ScriptedLlm(["Hello."]) as server:
-        engine = guarded(
-            metered(server), settings(words=["bomb", "炸药"]), lambda request, side, why: blocked.append((side, why))
+        engine = ModeratedLlm(
+            metered(server),
+            settings().sentences,
+            questions=[WordList(["bomb", "炸药"])],
+            on_blocked=lambda request, side, why: blocked.append((side, why)),
         )
         async with opened(engine):
             text, end = await answered(engine, ask("How to build a bomb?"))
@@ -203,9 +207,9 @@ async def test_without_a_verdict_text_passes_or_not_as_configured(
 ) -> None:
     caplog.set_level(logging.WARNING)
     moderation.delay = 5.0
-    endpoint = {"base_url": moderation.url, "seconds": 0.05, "open_when_away": open_when_away}
+    endpoint = {"base_url": moderation.url, "seconds": 0.05}
     async with ScriptedLlm(["Hello. You."]) as server:
-        engine = guarded(metered(server), settings(endpoint=endpoint))
+        engine = guarded(metered(server), settings(endpoint=endpoint, open_when_away=open_when_away))
         async with opened(engine):
             assert (await answered(engine, ask("Hi")))[0] == ("Hello. You." if open_when_away else NO)
     assert len(caplog.records) == 1

@@ -17,7 +17,7 @@ import h2.events
 import pytest
 
 from tests.conftest import open_files
-from tests.llm.dialects.test_dialects import VENDORS, events, failure
+from tests.support.llm.vendors import VENDORS, events, failure
 from tests.support.llm.wires import ChatWire, Reply
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import LLM_ENGINES, Completed, LlmRequest, Message, TextDelta

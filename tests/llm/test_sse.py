@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voiceagent.llm.dialects.thinking import Split, ThinkFilter
+from voiceagent.llm.dialects.markup import MarkupFilter, Split
 from voiceagent.llm.sse import EventTooLong, SseParser
 
 TEXT = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=30)
@@ -72,19 +72,21 @@ def test_an_event_that_is_too_long_is_refused_even_when_it_never_ends() -> None:
 
 
 def filtered(*pieces: str) -> Split:
-    think = ThinkFilter()
+    think = MarkupFilter()
     parts = [*(think.push(piece) for piece in pieces), think.finish()]
     return Split("".join(part.spoken for part in parts), "".join(part.thought for part in parts))
 
 
 @given(
     st.lists(
-        st.sampled_from(["<think>", "</think>", "<", "th", "ink>", "</", "你好", " ", "Hello.", "\n"]), max_size=12
+        st.sampled_from(["<think>", "<think>a</think>", "<", "th", "ink>", "</", "你好", " ", "Hello.", "\n"]),
+        max_size=12,
     )
 )
 def test_think_blocks_are_left_out_in_any_split(parts: list[str]) -> None:
     whole = "".join(parts)
-    assert filtered(*parts) == filtered(whole) == filtered(*whole)
+    if "</think>" not in whole.replace("<think>a</think>", ""):  # of a closing tag alone, what was said stays said
+        assert filtered(*parts) == filtered(whole) == filtered(*whole)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_think_blocks_are_left_out_in_any_split(parts: list[str]) -> None:
         ("Yes. <think>hm</think> No.", "Yes. No.", "hm"),
         ("<think>never ends", "", "never ends"),
         ("a < b <thin", "a < b <thin", ""),
-        ("2 </think> 3", "2 </think> 3", ""),
+        ("2 </think> 3", "3", "2 "),
         ("<think><think></think>你好", "你好", "<think>"),
     ],
 )
@@ -104,7 +106,7 @@ def test_think_blocks(text: str, spoken: str, thought: str) -> None:
 
 
 def test_text_is_held_back_only_while_it_may_be_a_tag() -> None:
-    think = ThinkFilter()
+    think = MarkupFilter()
     assert think.push("Hello <") == ("Hello ", "")
     assert think.push("b> there") == ("<b> there", "")
     assert think.finish() == ("", "")

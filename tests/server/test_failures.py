@@ -38,7 +38,7 @@ MODELS: dict[str, tuple[Reply, str]] = {
     "401": (Reply(status=401, error={"error": {"message": "bad key sk-123"}}), "llm_unauthorized"),
     "429": (Reply(status=429), "llm_rate_limited"),
     "404": (Reply(status=404), "llm_bad_request"),
-    "empty": (Reply(""), "llm_bad_response"),
+    "empty": (Reply(""), "llm_empty"),
     "stall": (Reply("Hello.", stall_after=0), "llm_timeout"),
     "late": (Reply("Hello.", first_token_seconds=9), "llm_timeout"),
     "stall in mid-sentence": (Reply(STARTED, stall_after=8), "llm_timeout"),

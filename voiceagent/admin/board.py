@@ -10,7 +10,9 @@ import msgspec
 
 from voiceagent.admin.feed import BoardFeed
 from voiceagent.admin.live_session import LiveSession, SessionRow
-from voiceagent.llm.failover.status import FailoverStatus
+from voiceagent.llm.base import LlmEngine
+from voiceagent.llm.failover.reports import FailoverStatus
+from voiceagent.llm.layers import layers
 from voiceagent.session.events import Event, ResponseDone, StageFailed, TurnTimed
 from voiceagent.session.timeline import PARTS, now
 
@@ -38,6 +40,10 @@ class ServerNumbers(Protocol):
 
     def refusals(self) -> Mapping[str, int]:
         """Connections refused since the start, by reason."""
+        ...
+
+    def warned(self) -> dict[str, int]:
+        """Connections set up wrong since the start, by what is wrong."""
         ...
 
 
@@ -74,6 +80,7 @@ class Snapshot:
     latency: Sequence[Latency]
     errors: Mapping[str, int]
     refused: Mapping[str, int]
+    warnings: Mapping[str, int]
     spend: Sequence[Spend]
     llm: FailoverStatus | None
 
@@ -81,13 +88,13 @@ class Snapshot:
 class Board:
     """Follows all sessions of the server by one LiveSession each."""
 
-    def __init__(self, metrics: ServerNumbers, llm: object, draining: Callable[[], bool]) -> None:
+    def __init__(self, metrics: ServerNumbers, llm: LlmEngine, draining: Callable[[], bool]) -> None:
         self.live: dict[str, LiveSession] = {}
         """The sessions in progress, by id."""
         self.feed = BoardFeed(lambda: msgspec.json.encode(self.snapshot()).decode())
         """Snapshots, for the operators who look."""
         self._metrics = metrics
-        self._llm = llm if isinstance(llm, ReportsEndpoints) else None
+        self._llm = next((layer for layer in layers(llm) if isinstance(layer, ReportsEndpoints)), None)
         self._draining = draining
         self._began = time.monotonic()
         self._stages: dict[str, deque[int]] = {name: deque(maxlen=TURNS_KEPT) for name in (RESPONSE, *PARTS)}
@@ -134,6 +141,7 @@ class Board:
             latency=[latency(stage, values) for stage, values in self._stages.items()],
             errors=dict(self._errors),
             refused=self._metrics.refusals(),
+            warnings=self._metrics.warned(),
             spend=sorted(self._spend.values(), key=lambda spend: spend.endpoint),
             llm=self._llm.status() if self._llm is not None else None,
         )

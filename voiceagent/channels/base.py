@@ -82,7 +82,16 @@ class CloseSocket:
     reason: str
 
 
-Action = Send | Delay | Execute | SetTimer | CallControl | CloseSocket
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the operator that something about this connection is set up wrong, on whichever side: it is logged and
+    counted by `code`. The message is for the log and has no personal data in it."""
+
+    code: str
+    message: str
+
+
+Action = Send | Delay | Execute | SetTimer | CallControl | CloseSocket | Warn
 
 
 class WireProtocol(Protocol):

@@ -11,6 +11,10 @@ SET_MESSAGE_HANDLER = "voiceagent.set_message_handler"
 """An extension of the ASGI scope, offered by our own server: `set(handler)` has messages handed to it as they are read,
 instead of through `receive`; None ends it."""
 
+WITHOUT_PINGS = "voiceagent.without_pings"
+"""An extension of the ASGI scope, offered by our own server: `use()`, before the connection is accepted, has it watched
+by TCP's own keepalive instead of WebSocket pings."""
+
 MessageHandler = Callable[[Frame], bool]
 """Handles a message, or returns False when it is to come through `receive`, as all do while one waits there."""
 
@@ -37,6 +41,13 @@ class Transport(Protocol):
     def set_message_handler(self, handler: MessageHandler | None) -> None:
         """Have messages handed to `handler` as they come, without waking a task, where that can be done."""
         ...
+
+
+def without_pings(websocket: WebSocket) -> None:
+    """Send this client no WebSocket pings, where the server can do without them. To be called before it is accepted."""
+    offered = websocket.scope.get("extensions", {}).get(WITHOUT_PINGS)
+    if offered is not None:
+        offered["use"]()
 
 
 class WebSocketTransport:

@@ -33,8 +33,9 @@ from voiceagent_client.playback import Player
 from voiceagent_client.wav import read_wav, recording
 from voiceagent_client.wire import SessionConfig
 
+from voiceagent.agent.running import LISTENING
 from voiceagent.assets import ASSETS
-from voiceagent.cli.local_engines import environment
+from voiceagent.cli.local_engines import environment, local_environment
 from voiceagent.errors import ConfigError
 
 TURNS = ASSETS / "demo"
@@ -44,8 +45,6 @@ START_SECONDS = 300.0
 fails ends, and is not waited for."""
 STOP_SECONDS = 10.0
 """How long it may take to stop."""
-LISTENING = "listening on "
-"""How the server's first line on its standard output begins."""
 ANSWER_SECONDS = 30.0
 """How long an answer may take until it is played to the end."""
 PAUSE_SECONDS = 0.6
@@ -121,7 +120,8 @@ async def hold(
     recordings = [read_wav(folder / line.wav) for line in lines]
     out.parent.mkdir(parents=True, exist_ok=True)
     needed = await asyncio.to_thread(environment, config, console)
-    async with server(config, needed) as url:
+    surroundings = local_environment(os.environ) if config is None else os.environ
+    async with server(config, needed, surroundings) as url:
         console.print(f"server: {url}\n")
         player = Player()
         with recording(out) as recorder:
@@ -259,13 +259,16 @@ def timing_line(turn: DemoTurn) -> str:
 
 
 @asynccontextmanager
-async def server(config: Path | None, added: Mapping[str, str] | None = None) -> AsyncIterator[str]:
-    """`voiceagent serve` in a process of its own on a free port; yields its URL. `added` to its environment."""
+async def server(
+    source: Path | str | None, added: Mapping[str, str] | None = None, surroundings: Mapping[str, str] = os.environ
+) -> AsyncIterator[str]:
+    """`voiceagent serve` in a process of its own on a free port; yields its URL. `source` is a
+    configuration file, or the name of an agent. Its environment is `surroundings` with what is `added`."""
     # -P: a folder named voiceagent where the user happens to be, such as a checkout, is not this package.
     command = [sys.executable, "-P", "-m", "voiceagent", "serve", "--port", "0", "--host", "127.0.0.1"]
-    if config is not None:
-        command += ["--config", str(config)]
-    environment = {"VOICEAGENT_SERVER__LOG_LEVEL": "warning", **os.environ, **(added or {})}
+    if source is not None:
+        command += [str(source)] if isinstance(source, str) else ["--config", str(source)]
+    environment = {"VOICEAGENT_SERVER__LOG_LEVEL": "warning", **surroundings, **(added or {})}
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     assert process.stdout is not None
     try:

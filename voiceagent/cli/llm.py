@@ -108,8 +108,8 @@ def _trial(config: Path | None) -> "Experiments":
     from voiceagent.gateway.experiments.assignment import Experiments
 
     section = load(config).llm_section
-    if section.engine != "edge":
-        raise ConfigError('experiments need [llm] engine = "edge"')
+    if section.engine != "gateway":
+        raise ConfigError('experiments need [llm] engine = "gateway"')
     try:
         options = GatewayOptions.model_validate(section.model_extra or {})
     except ValidationError as error:
@@ -142,7 +142,7 @@ def fetch(client: httpx.Client) -> StatusReport:
     if response.status_code == 401:
         raise ConfigError(f"{where} wants a key: give --key or set {KEY_VARIABLE}")
     if response.status_code == 404:
-        raise ConfigError(f'{where} has no status of endpoints: that needs [llm] engine = "edge"')
+        raise ConfigError(f'{where} has no status of endpoints: that needs [llm] engine = "failover" or "gateway"')
     if response.status_code != 200:
         raise ConfigError(f"{where} answered HTTP {response.status_code}")
     try:

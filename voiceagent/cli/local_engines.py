@@ -14,11 +14,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
-from voiceagent import extras, settings
+from voiceagent import extras
 from voiceagent.assets import ASSETS
 from voiceagent.cli.doctor import LOCAL_MODELS
 from voiceagent.cli.models import fetch_with_bars
@@ -27,6 +28,10 @@ from voiceagent.models.lock import exclusive
 from voiceagent.models.store import LOCK_SECONDS, ModelStore
 
 LOCK_NAME = "requirements.lock"
+MODELS_DIR = "VOICEAGENT_MODELS_DIR"
+CONFIGURING = ("VOICEAGENT_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_", "AZURE_", "OTEL_")
+"""How the names begin of variables that say which engines are used, and where these and the traces go."""
+LOCAL_ENGINES = {"vad": "silero", "asr": "sherpa", "llm": "embedded", "tts": "hibari"}
 MODULES = tuple(module for module, extra in extras.EXTRA_OF.items() if extra == "local")
 
 
@@ -35,7 +40,8 @@ def environment(config: Path | None, console: Console) -> dict[str, str]:
     file the engines are the user's own affair. Blocking, for as long as the downloads take. Raises ConfigError."""
     if config is not None:
         return {}
-    store = ModelStore(settings.load(None).models_dir)
+    models = local_environment(os.environ).get(MODELS_DIR)
+    store = ModelStore(Path(models) if models else None)
     added: dict[str, str] = {}
     if not all(map(extras.installed, MODULES)):
         folder = fetch_engines(store.root / "engines", console)
@@ -46,6 +52,21 @@ def environment(config: Path | None, console: Console) -> dict[str, str]:
         console.print(f"fetching the models {', '.join(missing)} into {store.root}")
         fetch_with_bars(store, missing)
     return added
+
+
+def local_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a server that shall not leave the machine: without what could send it to a cloud, and with the
+    embedded engines named. Only where the models are is kept of our own variables."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.upper().startswith(CONFIGURING) and not name.upper().endswith("_API_KEY")
+    }
+    models = next((value for name, value in environment.items() if name.upper() == MODELS_DIR), None)
+    if models is not None:
+        kept[MODELS_DIR] = models
+    engines = {f"VOICEAGENT_{stage.upper()}__ENGINE": engine for stage, engine in LOCAL_ENGINES.items()}
+    return {**kept, **engines}
 
 
 def fetch_engines(root: Path, console: Console) -> Path:

@@ -1,10 +1,8 @@
-"""The command line: `voiceagent serve`, `demo`, `talk`, `doctor`, `models`, `memory`, `speakers`, `tools`,
-`recordings`, `report`, `llm`, `llm-proxy`."""
+"""The command line: `voiceagent serve`, `demo`, `chat`, `init`, `eval`, `talk`, `doctor`, `models`, `memory`,
+`speakers`, `tools`, `recordings`, `report`, `llm`, `llm-proxy`."""
 
 import asyncio
 import functools
-import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +14,14 @@ from rich.markup import escape
 
 from voiceagent import __version__, settings
 from voiceagent.cli import recordings
+from voiceagent.cli.chat import chat
 from voiceagent.cli.config import app as config_app
 from voiceagent.cli.eval import evaluate
+from voiceagent.cli.init import init
 from voiceagent.cli.llm import app as llm_app
 from voiceagent.cli.memory import app as memory_app
 from voiceagent.cli.models import app as models_app
+from voiceagent.cli.serve import serve
 from voiceagent.cli.speakers import app as speakers_app
 from voiceagent.cli.tools import app as tools_app
 from voiceagent.errors import ConfigError, VoiceagentError
@@ -66,26 +67,11 @@ def main(
         raise typer.Exit
 
 
-@app.command()
-def serve(
-    config: ConfigOption = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = None,
-) -> None:
-    """Serve on one port until SIGTERM; then let talks finish."""
-    from voiceagent.cli.demo import LISTENING
-    from voiceagent.server.app import VoiceServer
-    from voiceagent.server.configuration import load_checked
-    from voiceagent.server.resources import make_engines
-    from voiceagent.server.serve import serve as run
-
+@app.command(name="serve")
+@functools.wraps(serve)
+def serving(**options: object) -> None:
     with plain_errors():
-        loaded = load_checked(config)
-        changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-        loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
-        log_to_stderr(loaded.server.log_level)
-        voice = VoiceServer(loaded, make_engines(loaded))
-        asyncio.run(run(voice, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
+        raise typer.Exit(serve(**options))  # type: ignore[arg-type]
 
 
 @app.command(name="llm-proxy")
@@ -95,9 +81,8 @@ def llm_proxy(
     port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = None,
 ) -> None:
     """Serve the configured language model alone, as an OpenAI-compatible endpoint."""
-    from voiceagent.cli.demo import LISTENING
-    from voiceagent.gateway.proxy.app import Proxy
-    from voiceagent.gateway.proxy.serve import serve as run
+    from voiceagent.agent.running import LISTENING, log_to_stderr
+    from voiceagent.server.llm.proxy import serve as run
     from voiceagent.server.resources import make_llm
 
     with plain_errors():
@@ -105,8 +90,8 @@ def llm_proxy(
         changes = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         loaded = loaded.model_copy(update={"server": loaded.server.model_copy(update=changes)})
         log_to_stderr(loaded.server.log_level)
-        proxy = Proxy(loaded, make_llm(loaded))
-        asyncio.run(run(proxy, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
+        llm = make_llm(loaded)
+        asyncio.run(run(loaded, llm, on_ready=lambda url: print(f"{LISTENING}{url}", flush=True)))
 
 
 @app.command()
@@ -121,6 +106,20 @@ def demo(
 
     with plain_errors():
         raise typer.Exit(run(config=config, as_json=json, out=out, turns=turns))
+
+
+@app.command(name="chat")
+@functools.wraps(chat)
+def chatting(**options: object) -> None:
+    with plain_errors():
+        raise typer.Exit(chat(**options))  # type: ignore[arg-type]
+
+
+@app.command(name="init")
+@functools.wraps(init)
+def initialising(**options: object) -> None:
+    with plain_errors():
+        raise typer.Exit(init(**options))  # type: ignore[arg-type]
 
 
 @app.command(name="eval")
@@ -157,14 +156,3 @@ def doctor(config: ConfigOption = None) -> None:
         checks = report(loaded, ModelStore(loaded.models_dir))
     show(checks, Console())
     raise typer.Exit(0 if all(check.ok for check in checks) else 1)
-
-
-def log_to_stderr(level: str) -> None:
-    """One line an event; uvicorn's own chatter only when it matters. Neither secrets nor audio are ever logged."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "uvicorn.error", "websockets"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    for wordy in ("mcp", "client"):  # the package mcp logs messages that it cannot read as they are
-        logging.getLogger(wordy).setLevel(logging.CRITICAL)

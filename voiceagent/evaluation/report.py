@@ -90,6 +90,8 @@ class EvaluationReport:
             for turn, short in zip(run.turns, run.shortcomings, strict=True):
                 for entry in short:
                     console.print(f"[red]{escape(run.scenario)}:[/] {escape(turn.text)!r}: {escape(entry)}")
+                if short:
+                    console.print(f"      the answer was: {escape(turn.agent_text) or '(nothing)'}")
 
 
 def turns_of(runs: Sequence[Run], scenario: str | None = None) -> list[TurnResult]:

@@ -141,20 +141,34 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 def read(path: Path) -> Scenario:
     """Raises ConfigError that names the file, the key and what is wrong with it."""
+    return parse(read_bytes(path), str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content, of which no more is read than a scenario may have. Raises ConfigError."""
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            return file.read(LARGEST + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return parse(data, str(path))
 
 
 def parse(data: bytes, name: str) -> Scenario:
     """`name` stands for the file in messages. Raises ConfigError."""
+    try:
+        return convert(load_yaml(data, name), Scenario)
+    except ValidationError as error:
+        raise invalid(name, error) from None
+    except RecursionError:
+        raise ConfigError(f"{name}: the whole file: contains itself") from None
+
+
+def load_yaml(data: bytes, name: str) -> object:
+    """What a scenario file holds. Raises ConfigError."""
     if len(data) > LARGEST:
         raise ConfigError(f"{name}: larger than {LARGEST} bytes")
     try:
-        content = yaml.safe_load(data.decode("utf-8"))
+        content: object = yaml.safe_load(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ConfigError(f"{name}: is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
@@ -163,11 +177,11 @@ def parse(data: bytes, name: str) -> Scenario:
     # The values of some tags, such as `!!int x`, raise whatever their conversion raises.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(f"{name}: no YAML ({type(error).__name__})") from None
-    try:
-        return convert(content, Scenario)
-    except ValidationError as error:
-        why, _, where = str(error).partition(" - at ")
-        key = where.strip("`").removeprefix("$.") or "the whole file"
-        raise ConfigError(f"{name}: {key}: {why}") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: the whole file: contains itself") from None
+    return content
+
+
+def invalid(name: str, error: ValidationError) -> ConfigError:
+    """The error of a file that holds YAML but no scenario, which names the key."""
+    why, _, where = str(error).partition(" - at ")
+    key = where.strip("`").removeprefix("$.") or "the whole file"
+    return ConfigError(f"{name}: {key}: {why}")

@@ -93,7 +93,7 @@ def shortcomings(result: TurnResult, expect: Expect) -> list[str]:
         found.append("was cut off in a pause" if result.cut_off else "was not cut off in a pause")
     if expect.resumed is not None and (bool(result.resumed) and all(result.resumed)) != expect.resumed:
         found.append("the reply did not go on as it was" if expect.resumed else "the reply went on")
-    if expect.answer is not None and not _says(result.agent_text, expect.answer):
+    if expect.answer is not None and not says(result.agent_text, expect.answer):
         found.append(f"the answer does not say {expect.answer!r}")
     if expect.max_response_ms is not None and slowest is not None and slowest > expect.max_response_ms:
         found.append(f"answered after {slowest} ms, more than {expect.max_response_ms}")
@@ -108,6 +108,6 @@ def shortcomings(result: TurnResult, expect: Expect) -> list[str]:
     return found
 
 
-def _says(text: str, wanted: str) -> bool:
+def says(text: str, wanted: str) -> bool:
     """Whether these words occur in a row."""
     return f" {' '.join(words(wanted))} " in f" {' '.join(words(text))} "

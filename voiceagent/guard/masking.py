@@ -1,4 +1,4 @@
-"""Personal data stays here: the model sees `[CARD_1]`, the user hears the number."""
+"""Masking layer: the model sees `[CARD_1]`, the user hears the number."""
 
 import asyncio
 import json
@@ -10,20 +10,18 @@ from dataclasses import replace
 
 from pydantic import JsonValue
 
+from voiceagent.guard.options import NOTE
 from voiceagent.guard.personal_data import find
 from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, Message, TextDelta, ToolCall
+from voiceagent.llm.layers import LlmLayer
 
-NOTE = (
-    "Personal data is hidden from you behind placeholders such as [CARD_1] or [PHONE_2]. Use a placeholder exactly as "
-    "it stands, as if it were the data itself; never ask for what it hides."
-)
 SESSIONS = 2000
-"""Sessions whose placeholders are remembered; a talk that goes on after it was forgotten numbers them anew."""
+"""Sessions whose placeholders are remembered; one that goes on after it was forgotten numbers them anew."""
 SILENT_SECONDS = 3600.0
 VALUES = 500
 """Placeholders of one session; what comes beyond gets placeholders for its request alone."""
 TEXTS = 128
-"""Texts whose masked form a session remembers: each request repeats the talk."""
+"""Texts whose masked form a session remembers: each request repeats the conversation."""
 LONGEST = 16
 """Characters of a placeholder."""
 
@@ -123,8 +121,8 @@ class Unmasker:
 
 
 class Vaults:
-    """Of the sessions that talk, by tenant and session. One that was silent for long is forgotten, and beyond
-    `sessions` the one that was silent for longest."""
+    """The vaults of the sessions in progress, by tenant and session. One that was silent for long is forgotten, and
+    beyond `sessions` the one that was silent for longest."""
 
     def __init__(self, sessions: int = SESSIONS) -> None:
         self._most = sessions
@@ -145,22 +143,15 @@ class Vaults:
         return vault.copy() if len(vault) >= VALUES else vault
 
 
-class MaskedLlm:
+class MaskedLlm(LlmLayer):
     """An LlmEngine that masks what goes to the engine, and unmasks its text and the arguments of its tool calls. What
     the model shows of its reasoning stays masked."""
 
     def __init__(self, engine: LlmEngine, note: str = NOTE, sessions: int = SESSIONS) -> None:
         """`note` tells the model what the placeholders are, where there are any; "" says nothing."""
-        self._engine = engine
+        super().__init__(engine)
         self._note = note
         self._vaults = Vaults(sessions)
-
-    @property
-    def talk_tokens(self) -> int | None:
-        return self._engine.talk_tokens
-
-    async def open(self) -> None:
-        await self._engine.open()
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:
         """Raises EngineError as the engine does."""
@@ -169,7 +160,7 @@ class MaskedLlm:
         if messages != request.messages and self._note:
             messages = _with_note(messages, self._note)
         unmasker = Unmasker(vault)
-        async with aclosing(self._engine.reply(replace(request, messages=messages))) as events:
+        async with aclosing(self._inner.reply(replace(request, messages=messages))) as events:
             async for event in events:
                 match event:
                     case TextDelta():
@@ -183,9 +174,6 @@ class MaskedLlm:
                         yield event
                     case _:
                         yield event
-
-    async def close(self) -> None:
-        await self._engine.close()
 
 
 def _masked(message: Message, vault: Vault) -> Message:

@@ -1,15 +1,15 @@
-"""What may not be asked is not sent, what may not be said is not spoken."""
+"""Moderation layer: what may not be asked is not sent to the model, what may not be said is not spoken."""
 
 import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Literal
 
 from voiceagent.errors import EngineError
 from voiceagent.guard.moderators import Moderator
-from voiceagent.guard.refusals import spoken
+from voiceagent.guard.options import Side
 from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, TextDelta, ToolCall
+from voiceagent.llm.layers import LlmLayer, last_words, sentence_for
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,6 @@ LONGEST = 400
 """Characters after which text without an end of a sentence is judged."""
 _END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？；…]+[”’」』）】]*|\n")
 
-Side = Literal["in", "out"]
 OnBlocked = Callable[[LlmRequest, Side, str], None]
 """Called with the request, the side and the moderator's word for why."""
 
@@ -49,7 +48,7 @@ class Sentences:
         return LONGEST if len(self._held) >= LONGEST else 0
 
 
-class ModeratedLlm:
+class ModeratedLlm(LlmLayer):
     """An LlmEngine whose question is judged before the engine sees it, and whose answer sentence by sentence before
     anybody does. From the first sentence that is blocked on, a sentence of ours is said instead of the rest; the reason
     is then "content_filter".
@@ -66,22 +65,18 @@ class ModeratedLlm:
         on_blocked: OnBlocked | None = None,
     ) -> None:
         """`sentences` by language, not empty. A moderator may be among both `questions` and `answers`."""
-        self._engine = engine
+        super().__init__(engine)
         self._sentences = sentences
         self._questions, self._answers = tuple(questions), tuple(answers)
         self._open_when_away = open_when_away
         self._on_blocked = on_blocked
         self._away = False
 
-    @property
-    def talk_tokens(self) -> int | None:
-        return self._engine.talk_tokens
-
     async def open(self) -> None:
         try:
             for moderator in self._moderators():
                 await moderator.open()
-            await self._engine.open()
+            await self._inner.open()
         except BaseException:
             await self.close()
             raise
@@ -89,11 +84,11 @@ class ModeratedLlm:
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:
         """Raises EngineError as the engine does."""
         if await self._blocked(request, "in", _question(request)):
-            yield TextDelta(spoken(self._sentences, request))
+            yield TextDelta(sentence_for(request, self._sentences))
             yield Completed("content_filter")
             return
         if not self._answers:
-            async with aclosing(self._engine.reply(request)) as events:
+            async with aclosing(self._inner.reply(request)) as events:
                 async for event in events:
                     yield event
             return
@@ -102,14 +97,14 @@ class ModeratedLlm:
                 yield event
 
     async def close(self) -> None:
-        await self._engine.close()
+        await self._inner.close()
         for moderator in self._moderators():
             await moderator.close()
 
     async def _judged(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:
         """The answer, as far as it may be said."""
         cutter = Sentences()
-        async with aclosing(self._engine.reply(request)) as events:
+        async with aclosing(self._inner.reply(request)) as events:
             async for event in events:
                 sentences: list[str] = []
                 if isinstance(event, TextDelta):
@@ -118,7 +113,7 @@ class ModeratedLlm:
                     sentences = [cutter.finish()]
                 for sentence in sentences:
                     if await self._blocked(request, "out", sentence):
-                        yield TextDelta(spoken(self._sentences, request))
+                        yield TextDelta(sentence_for(request, self._sentences))
                         yield Completed("content_filter")
                         return
                     if sentence:
@@ -153,4 +148,4 @@ def _question(request: LlmRequest) -> str:
     """What the user said last; "" when a tool has answered since, because then it was judged before."""
     if request.messages and request.messages[-1].role == "tool":
         return ""
-    return next((message.content for message in reversed(request.messages) if message.role == "user"), "")
+    return last_words(request)

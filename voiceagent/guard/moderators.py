@@ -1,4 +1,4 @@
-"""Who judges text: lists of words and patterns, and any OpenAI-compatible `/moderations`."""
+"""Moderators, which judge text: lists of words and patterns, and any OpenAI-compatible `/moderations`."""
 
 import re
 from collections.abc import Iterable
@@ -9,14 +9,18 @@ import msgspec
 from pydantic import SecretStr
 
 from voiceagent.errors import ConfigError, EngineError
+from voiceagent.plugins import PluginKind
 
-SECONDS = 1.0
-"""How long an endpoint may take for its verdict."""
 _CATEGORY = re.compile(r"[A-Za-z0-9_/-]{1,64}")
 
 
 class Moderator(Protocol):
-    async def open(self) -> None: ...
+    """What judges text. One of a third party is a class that is made from its options alone, which it names as a
+    pydantic model in `Options`; making it does no I/O, `open()` does."""
+
+    async def open(self) -> None:
+        """Connect or load. Raises ConfigError when something is missing."""
+        ...
 
     async def judge(self, text: str) -> str | None:
         """A short word for why the text is not to be said, None where it may be.
@@ -24,6 +28,10 @@ class Moderator(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+MODERATORS = PluginKind("guard", Moderator)
+"""Moderators of third parties."""
 
 
 class WordList:
@@ -36,7 +44,7 @@ class WordList:
             try:
                 parts.append(f"(?:{re.compile(pattern).pattern})")
             except re.error as error:
-                raise ConfigError(f"[llm.guard] patterns: {pattern!r} is no regular expression: {error}") from None
+                raise ConfigError(f"[guard] patterns: {pattern!r} is no regular expression: {error}") from None
         self._pattern = re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
     async def open(self) -> None:
@@ -62,7 +70,7 @@ class ModerationEndpoint:
     """OpenAI's `/moderations`, or one that speaks like it. The verdict is the first category that is flagged."""
 
     def __init__(
-        self, base_url: str, api_key: SecretStr | None = None, model: str | None = None, seconds: float = SECONDS
+        self, base_url: str, api_key: SecretStr | None = None, model: str | None = None, seconds: float = 1.0
     ) -> None:
         self._url = f"{base_url.rstrip('/')}/moderations"
         self._key = api_key

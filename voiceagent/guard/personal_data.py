@@ -1,13 +1,19 @@
 """Personal data in text: card numbers, identity numbers, telephone numbers, e-mail addresses. Written, and as far as
-they are spelled out digit by digit, spoken."""
+they are spelled out digit by digit, spoken.
+
+Numbers are found by their shape; `stdnum` and `phonenumbers` know whether they are what they look like.
+"""
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from typing import Literal
 
-from voiceagent.guard.digits import spoken_digits
+import phonenumbers
+from stdnum import luhn
+from stdnum.cn import ric
+from stdnum.exceptions import ValidationError
+from stdnum.us import ssn
 
 Kind = Literal["EMAIL", "ID", "CARD", "SSN", "PHONE"]
 
@@ -38,16 +44,38 @@ _BARE_SSN = re.compile(
     rf"(?:social security(?: number| no\.?)?|\bssn\b|社会安全号码?|社保号码?)\D{{0,12}}?(?P<number>\d{{9}}){_END}",
     re.IGNORECASE,
 )
-_PHONES = [
-    re.compile(pattern)
-    for pattern in (
-        rf"{_START}(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_END}",  # a Chinese mobile
-        rf"{_START}(?:\(0\d{{2,3}}\) ?|0\d{{2,3}}[ -])\d{{3,4}}[ -]?\d{{4}}{_END}",  # a Chinese line
-        rf"(?<![\w+])(?:\+|00)[1-9]\d{{0,2}}(?:[ .-]?\(?\d{{1,5}}\)?){{2,6}}{_END}",  # with a country's code
-        rf"{_START}(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-]?)[2-9]\d\d[ .-]?\d{{4}}{_END}",  # North America
-        rf"{_START}0\d{{2,4}}[ -]?\d{{3,4}}[ -]?\d{{3,4}}{_END}",  # a national number
+_PHONES: list[tuple[re.Pattern[str], str | None]] = [
+    (re.compile(pattern), region)
+    for pattern, region in (
+        (rf"{_START}(?:(?:\+|00)?86[ -]?)?1[3-9]\d[ -]?\d{{4}}[ -]?\d{{4}}{_END}", "CN"),  # a mobile
+        (rf"{_START}(?:\(0\d{{2,3}}\) ?|0\d{{2,3}}[ -])\d{{3,4}}[ -]?\d{{4}}{_END}", "CN"),  # a line
+        (rf"(?<![\w+])(?:\+|00)[1-9]\d{{0,2}}(?:[ .-]?\(?\d{{1,5}}\)?){{2,6}}{_END}", "CN"),  # with a country's code
+        (rf"{_START}(?:1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-]?)[2-9]\d\d[ .-]?\d{{4}}{_END}", "US"),
+        (rf"{_START}0\d{{2,4}}[ -]?\d{{3,4}}[ -]?\d{{3,4}}{_END}", None),  # a national number of any other country
     )
 ]
+"""The shapes of telephone numbers, and the country by whose rules each is checked; None where that is not known."""
+WITHDRAWN = frozenset(("078051120", "457555462", "219099999"))
+"""Social security numbers that became public and are no longer valid; people still say them."""
+
+LEAST_SPOKEN = 9
+"""Digits in a row that were spelled out; with fewer it is no number that identifies anybody."""
+_DIGIT_WORDS = {
+    "zero": "0", "oh": "0", "o": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5",
+    "six": "6", "seven": "7", "eight": "8", "nine": "9",
+    "〇": "0", "零": "0", "一": "1", "幺": "1", "二": "2", "三": "3", "四": "4", "五": "5",
+    "六": "6", "七": "7", "八": "8", "九": "9", "壹": "1", "贰": "2", "叁": "3", "肆": "4",
+    "伍": "5", "陆": "6", "柒": "7", "捌": "8", "玖": "9", "x": "X",
+}  # fmt: skip
+_TIMES = {"double": 2, "triple": 3}
+_ENGLISH = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|[0-9])"
+_NUMERAL = re.compile(r"[〇零一幺二三四五六七八九壹贰叁肆伍陆柒捌玖]")
+_CHINESE = r"[〇零一幺二三四五六七八九壹贰叁肆伍陆柒捌玖0-9]"
+_ENGLISH_RUN = re.compile(
+    rf"\b(?:(?:double|triple) )?{_ENGLISH}(?:[ ,.-]{{1,2}}(?:(?:double|triple) )?{_ENGLISH}){{6,24}}\b(?![.,]\d)", re.I
+)
+_CHINESE_RUN = re.compile(rf"{_CHINESE}(?:[ ,，、。-]{{0,2}}{_CHINESE}){{8,24}}(?:[ ,，、-]?[Xx])?")
+_UNITS = re.compile(r"double|triple|zero|oh|one|two|three|four|five|six|seven|eight|nine|[^\s,.，、。-]", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +100,71 @@ def find(text: str) -> list[PersonalDataMatch]:
     return sorted(found, key=lambda one: one.start)
 
 
-def luhn(digits: str) -> bool:
-    """Whether the last digit is the check digit that card numbers have."""
-    total = 0
-    for place, char in enumerate(reversed(digits)):
-        value = int(char) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
 def is_card(digits: str) -> bool:
     """13 to 19 digits, a first digit that issuers have, and the check digit. Lists of years begin with 1 or 20."""
     issued = digits[:1] in ("3", "4", "5", "6") or "2200" <= digits[:4] <= "2720"
-    return 13 <= len(digits) <= 19 and issued and len(set(digits)) > 1 and luhn(digits)
+    return 13 <= len(digits) <= 19 and issued and len(set(digits)) > 1 and luhn.is_valid(digits)
 
 
 def is_chinese_id(number: str) -> bool:
-    """18 characters: a region, a day of birth, a serial number and the check character of GB 11643 (ISO 7064)."""
+    """18 characters: a region, a day of birth, a serial number and the check character of GB 11643. The region may be
+    one that is not on any list: those change."""
+    number = number.upper()
     if len(number) != 18 or not number[:17].isdecimal() or number[0] == "0":
         return False
     try:
-        born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
-    except ValueError:
+        return 1850 <= ric.get_birth_date(number).year <= 2100 and ric.calc_check_digit(number) == number[17]
+    except ValidationError:
         return False
-    total = sum(int(digit) * pow(2, 17 - place, 11) for place, digit in enumerate(number[:17]))
-    return 1850 <= born.year <= 2100 and "10X98765432"[total % 11] == number[17].upper()
 
 
 def is_ssn(digits: str) -> bool:
     """Nine digits, of groups that are given out."""
-    area, group, serial = digits[:3], digits[3:5], digits[5:]
-    return len(digits) == 9 and area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
+    return ssn.is_valid(digits) or digits in WITHDRAWN
+
+
+def is_phone(written: str, region: str | None) -> bool:
+    """Whether a number of the right shape may be one as it is dialled in that region: by its length, since numbers that
+    are not given out (555) are said as well. Without a region only the length that all numbers have counts."""
+    if region is None:
+        return 8 <= len(re.sub(r"\D", "", written)) <= 15
+    try:
+        return phonenumbers.is_possible_number(phonenumbers.parse(written, region))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def is_spoken_phone(digits: str) -> bool:
-    """A number that was spelled out has no marks to know it by: a Chinese mobile, or a North American number."""
-    mobile = re.fullmatch(r"(?:86)?1[3-9]\d{9}", digits)
-    north_american = re.fullmatch(r"1?[2-9]\d\d[2-9]\d{6}", digits)
-    national = re.fullmatch(r"0(?!123456)\d{9,11}", digits)
-    return bool(mobile or north_american or national)
+    """A number that was spelled out has no marks to know it by: a Chinese mobile, a North American number, or one with
+    the trunk prefix 0."""
+    shaped = re.fullmatch(r"(?:86)?1[3-9]\d{9}|1?[2-9]\d\d[2-9]\d{6}|0(?!123456)\d{9,11}", digits)
+    return shaped is not None
+
+
+def spoken_digits(text: str) -> Iterator[tuple[int, int, str]]:
+    """Start, end and the digits of each run that was spelled out ("four one double one", "一三八零零"): words or
+    figures one by one, or Chinese numerals among figures. A best effort: what a recognizer leaves in words."""
+    for match in _ENGLISH_RUN.finditer(text):
+        yield from _run(match)
+    for match in _CHINESE_RUN.finditer(text):
+        if _NUMERAL.search(match.group()):
+            yield from _run(match)
+
+
+def _run(match: re.Match[str]) -> Iterator[tuple[int, int, str]]:
+    if len(digits := _digits(match.group())) >= LEAST_SPOKEN:
+        yield match.start(), match.end(), digits
+
+
+def _digits(run: str) -> str:
+    out, times = "", 1
+    for unit in _UNITS.findall(run.lower()):
+        if unit in _TIMES:
+            times = _TIMES[unit]
+        else:
+            out += (unit if unit.isdigit() and unit.isascii() else _DIGIT_WORDS[unit]) * times
+            times = 1
+    return out
 
 
 def _candidates(text: str) -> Iterator[PersonalDataMatch]:
@@ -135,8 +189,10 @@ def _written(text: str) -> Iterator[PersonalDataMatch]:
     for match in _BARE_SSN.finditer(text):
         if is_ssn(match["number"]):
             yield PersonalDataMatch("SSN", match.start("number"), match.end("number"), match["number"])
-    for pattern in _PHONES:
-        yield from _numbers("PHONE", pattern, text, lambda digits: 8 <= len(digits) <= 15)
+    for pattern, region in _PHONES:
+        for match in pattern.finditer(text):
+            if is_phone(match.group(), region):
+                yield PersonalDataMatch("PHONE", match.start(), match.end(), re.sub(r"\D", "", match.group()))
 
 
 def _numbers(

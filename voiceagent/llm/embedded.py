@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.base import INSTRUCTIONS, Completed, LlmEvent, LlmRequest, Message
+from voiceagent.llm.dialects.layout import OPENING
 from voiceagent.llm.dialects.openai import OpenAILlm, OpenAILlmOptions
 from voiceagent.llm.slots import Slots
 from voiceagent.models.store import ModelStore
@@ -204,6 +205,8 @@ class EmbeddedLlm:
 
     def _with_examples(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         start = 1 if messages and messages[0].role == "system" else 0
+        if self._examples and messages[start:] and messages[start].role == "assistant":  # or it would join an example
+            messages = (*messages[:start], Message("user", OPENING), *messages[start:])
         return (*messages[:start], *self._examples, *messages[start:])
 
 

@@ -17,12 +17,15 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, SecretStr, mo
 from voiceagent import extras
 from voiceagent.errors import ConfigError, EngineError
 from voiceagent.llm.connections import Clients
+from voiceagent.llm.encoding import DecodedPieces
 from voiceagent.section import HeaderName, HeaderSecret, KeySecret, Seconds, Section, WebAddress, key_value
 
 logger = logging.getLogger(__name__)
 
 WARM_UP_SECONDS = 2.0
 REFUSAL_BYTES = 65_536
+MOST_REDIRECTS = 3
+REDIRECTS = (301, 302, 307, 308)
 Pieces = AsyncIterator[bytes]
 
 
@@ -165,7 +168,7 @@ class HttpClient:
                 response = await _sent(client, url, content)
             pieces = response.aiter_raw()
             try:
-                yield response, pieces
+                yield response, DecodedPieces(pieces, response.headers.get("content-encoding", ""))
             finally:
                 sound = response.is_closed
                 await response.aclose()
@@ -199,13 +202,39 @@ async def start_of(pieces: Pieces) -> bytes:
 
 
 async def _sent(client: httpx.AsyncClient, url: str, content: bytes) -> httpx.Response:
-    """The response, its body unread. A request whose kept connection turns out to be closed is sent once more."""
+    """The response, its body unread. The server may point to another path of its own, or to https; nowhere else, as the
+    key would go along."""
+    address = httpx.URL(url)
+    for _ in range(MOST_REDIRECTS):
+        response = await _sent_once(client, address, content)
+        there = _redirected(response, address) if response.status_code in REDIRECTS else None
+        if there is None:
+            return response
+        await response.aclose()
+        address = there
+    return await _sent_once(client, address, content)
+
+
+async def _sent_once(client: httpx.AsyncClient, address: httpx.URL, content: bytes) -> httpx.Response:
+    """A request whose kept connection turns out to be closed is sent once more."""
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-    request = client.build_request("POST", url, content=content, headers=headers)
+    request = client.build_request("POST", address, content=content, headers=headers)
     try:
         return await client.send(request, stream=True)
     except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
         return await client.send(request, stream=True)
+
+
+def _redirected(response: httpx.Response, address: httpx.URL) -> httpx.URL | None:
+    """Where the server wants the request, if that is the same server."""
+    try:
+        there = address.join(response.headers.get("location", ""))
+    except httpx.InvalidURL:
+        return None
+    if not response.headers.get("location") or there.host != address.host or there == address:
+        return None
+    same = (there.scheme, there.port) == (address.scheme, address.port)
+    return there if same or (address.scheme, there.scheme) == ("http", "https") else None
 
 
 async def _unwound(pieces: Pieces) -> None:

@@ -42,6 +42,13 @@ class SseParser:
         self._add(rest)
         return events
 
+    def finish(self) -> str | None:
+        """The data of an event that the end of the stream cut off before its blank line, if there is one. By the rules
+        it is to be dropped; who knows that data for whole may take it all the same."""
+        if self._line:
+            self._end_line(b"")
+        return self._end_event()
+
     def _add(self, part: bytes) -> None:
         self._size += len(part)
         if self._size > self._limit:
@@ -70,6 +77,14 @@ class SseParser:
         self._size = 0
         if not self._data:
             return None
-        data = b"\n".join(self._data).decode("utf-8", "replace")
+        data = _text(b"\n".join(self._data))
         self._data.clear()
         return data
+
+
+def _text(data: bytes) -> str:
+    """UTF-8; halves of a character that were encoded one by one are kept as such, what else is wrong is replaced."""
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")

@@ -1,4 +1,5 @@
-"""What happened in a talk, as lines of JSON: `{"at": milliseconds on the recording's axis, "type": …, …}`."""
+"""Lines of a recording: the events of a session as JSON, `{"at": milliseconds on the recording's axis, "type": …,
+…}`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -17,17 +17,17 @@ from voiceagent.admin import routes as admin
 from voiceagent.admin.board import Board
 from voiceagent.channels.channel import CHANNELS, Channel, Client, Denied, error_response
 from voiceagent.channels.realtime import routes as realtime
-from voiceagent.channels.telephone.media_stream import routes as telephone
-from voiceagent.channels.telephone.vendors import asterisk, audiosocket, freeswitch, genesys, vonage
+from voiceagent.channels.telephone import registry as telephone
 from voiceagent.channels.transport import Transport, WebSocketTransport
 from voiceagent.channels.web import routes as page
 from voiceagent.channels.xiaozhi import routes as xiaozhi
 from voiceagent.engines import Engines
 from voiceagent.llm.base import INSTRUCTIONS
+from voiceagent.llm.layers import layers
 from voiceagent.memory.base import MemoryStore
 from voiceagent.server.admission import Admission
 from voiceagent.server.connection import ConnectionHandler
-from voiceagent.server.llm_pages import llm_pages
+from voiceagent.server.llm.pages import llm_pages
 from voiceagent.server.metrics import Metrics, watch_lag
 from voiceagent.server.observer import (
     LearnsOutcomes,
@@ -43,21 +43,14 @@ from voiceagent.session.memory_recorder import memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.session import Session
 from voiceagent.settings import Settings
+from voiceagent.tools.toolbox import Toolbox
+from voiceagent.tracing.options import tracing_in
 from voiceagent.tts.checked import KnowsVoices
 from voiceagent.tts.languages import only_in
 from voiceagent.tts.wrapper import innermost
 
 log = logging.getLogger(__name__)
 
-TELEPHONE_CHANNELS = (
-    telephone.channel,
-    vonage.channel,
-    genesys.channel,
-    freeswitch.channel,
-    asterisk.channel,
-    audiosocket.channel,
-)
-"""The telephone vendors and systems."""
 LAST_WORDS_SECONDS = 8.0
 """How long sessions that were told to end may take, which includes saving what the memory is to keep."""
 
@@ -70,10 +63,11 @@ def new_id(kind: str) -> str:
 class VoiceServer:
     """One process's server. `app` is the ASGI application; its lifespan loads and closes the engines."""
 
-    def __init__(self, settings: Settings, engines: Engines) -> None:
+    def __init__(self, settings: Settings, engines: Engines, toolbox: Toolbox | None = None) -> None:
+        """`toolbox`: the tools, where they are other than the configured ones. Raises ConfigError."""
         self.settings = settings
         self.metrics = Metrics()
-        for engine in (engines.vad, engines.asr, engines.llm, engines.tts):
+        for engine in (engines.vad, engines.asr, *layers(engines.llm), engines.tts):
             self.metrics.add(engine)
         self.admission = Admission(settings.limits)
         self._recorders = RecorderFactory(settings.recordings)
@@ -87,6 +81,8 @@ class VoiceServer:
         """Set when the engines are loaded, or have failed to."""
         self.failure: Exception | None = None
         self._engines = engines
+        self._tracing = tracing_in(engines.llm, settings.tracing)
+        self._toolbox = toolbox
         self._resources: SessionResources | None = None
         self._memory: MemoryStore | None = None
         self._connections: set[ConnectionHandler] = set()
@@ -110,7 +106,7 @@ class VoiceServer:
             realtime.channel(self),
             page.channel(self, settings.page),
             admin.channel(settings.admin, self.board, self.recordings),
-            *(channel(self, settings.telephone) for channel in TELEPHONE_CHANNELS),
+            telephone.channel(self, settings.telephone),
             xiaozhi.channel(self, settings.xiaozhi),
             *(
                 CHANNELS.make(f"[channels.{name}]", section.with_options(name), self).channel()
@@ -149,7 +145,7 @@ class VoiceServer:
         try:
             async with (
                 self._recorders.running(),
-                open_shared(self.settings, self._engines) as (self._resources, self._memory),
+                open_shared(self.settings, self._engines, self._toolbox) as (self._resources, self._memory),
             ):
                 self.loaded.set()
                 await stop.wait()
@@ -291,6 +287,9 @@ class VoiceServer:
             options=self.defaults(),
         )
         observers: list[SessionObserver] = [recorder] if recorder is not None else []
-        if isinstance(llm := self._engines.llm, LearnsOutcomes):
+        llm = next((layer for layer in layers(self._engines.llm) if isinstance(layer, LearnsOutcomes)), None)
+        if llm is not None:
             observers.append(ResponseOutcomeObserver(llm, client.session_id, client.user or ""))
+        if self._tracing is not None:
+            observers.append(self._tracing.session(client.session_id, channel=client.kind, tenant=client.tenant))
         return observers

@@ -7,6 +7,7 @@ from pathlib import Path
 from voiceagent.channels.channel import CHANNELS
 from voiceagent.engines import KINDS, EngineStage
 from voiceagent.errors import ConfigError
+from voiceagent.guard.rails import moderators
 from voiceagent.memory.base import MEMORY_STORES
 from voiceagent.models.store import ModelStore
 from voiceagent.problems import InvalidConfig, lines_of
@@ -37,6 +38,7 @@ def plugin_problems(settings: Settings) -> Iterator[str]:
         yield from _problems(f"[{stage}]", lambda: KINDS[stage].make(f"[{stage}]", section.with_options(), models))  # noqa: B023 - called at once
     if settings.memory.enabled:
         yield from _problems("[memory]", lambda: MEMORY_STORES.make("[memory]", settings.memory.with_options()))
+    yield from _problems("[guard]", lambda: moderators(settings.guard))
     yield from _problems("[tools]", lambda: make_sources(settings.tools))
     for name, channel in settings.channels.items():
         table = f"[channels.{name}]"

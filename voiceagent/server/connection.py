@@ -16,6 +16,7 @@ from voiceagent.channels.base import (
     Frame,
     Send,
     SetTimer,
+    Warn,
     WireProtocol,
 )
 from voiceagent.channels.transport import ClientDisconnected, Transport
@@ -197,6 +198,9 @@ class ConnectionHandler:
                     self._set_timer(name, seconds)
                 case CallControl():
                     self._tasks.create_task(self._carry_out(action), name="call control")
+                case Warn(code, text):
+                    self._metrics.warnings.labels(code).inc()
+                    log.warning("session %s: %s %s: %s", self._session.id, self._protocol.name, code, text)
                 case CloseSocket(code, reason):
                     raise CloseConnection(code, reason)
 

@@ -44,6 +44,9 @@ class Metrics:
         self.refused = Counter(
             "voiceagent_refused_total", "Connections refused, by reason", ["reason"], registry=registry
         )
+        self.warnings = Counter(
+            "voiceagent_warnings_total", "Connections set up wrong, by what is wrong", ["code"], registry=registry
+        )
         self.loop_lag = Gauge(
             "voiceagent_loop_lag_seconds", "Longest delay of the event loop lately", registry=registry
         )
@@ -121,12 +124,20 @@ class Metrics:
 
     def refusals(self) -> dict[str, int]:
         """Connections refused since the start, by reason."""
-        samples = (sample for metric in self.refused.collect() for sample in metric.samples)
-        return {sample.labels["reason"]: int(sample.value) for sample in samples if sample.name.endswith("_total")}
+        return _totals(self.refused, "reason")
+
+    def warned(self) -> dict[str, int]:
+        """Connections set up wrong since the start, by what is wrong."""
+        return _totals(self.warnings, "code")
 
     def text(self) -> tuple[bytes, str]:
         """The page and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _totals(counter: Counter, label: str) -> dict[str, int]:
+    samples = (sample for metric in counter.collect() for sample in metric.samples)
+    return {sample.labels[label]: int(sample.value) for sample in samples if sample.name.endswith("_total")}
 
 
 async def watch_lag(gauge: Gauge) -> None:

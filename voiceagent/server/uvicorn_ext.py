@@ -1,6 +1,7 @@
 """uvicorn's two protocols with the bounds and deadlines they lack against clients that are broken, gone or hostile."""
 
 import asyncio
+import socket
 from asyncio import TimerHandle
 from typing import Protocol, cast
 
@@ -9,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from voiceagent.channels.transport import SET_MESSAGE_HANDLER, MessageHandler
+from voiceagent.channels.transport import SET_MESSAGE_HANDLER, WITHOUT_PINGS, MessageHandler
 
 # uvicorn's WebSocket connection, made to hand messages on as they come.
 #
@@ -22,6 +23,9 @@ MESSAGES = 64
 LARGE = 64 * 1024
 """Bytes of a message after which nothing more is read until it was taken; beside it at most MESSAGES * LARGE wait."""
 
+KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
+"""Seconds without a packet until the first probe, between two of them, and probes without an answer that end it."""
+
 
 class ReadAhead(WebSocketsSansIOProtocol):
     _handler: MessageHandler | None = None
@@ -30,6 +34,17 @@ class ReadAhead(WebSocketsSansIOProtocol):
         super().handle_connect(event)
         if hasattr(self, "scope"):  # it is no handshake that was refused
             self.scope["extensions"][SET_MESSAGE_HANDLER] = {"set": self._set_message_handler}
+            self.scope["extensions"][WITHOUT_PINGS] = {"use": self._without_pings}
+
+    def _without_pings(self) -> None:
+        """Let the system look whether the client is still there, and keep middle boxes awake."""
+        self.ping_interval = None
+        stream: socket.socket | None = self.transport.get_extra_info("socket")
+        if stream is not None:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if hasattr(socket, name):  # not on every system
+                    stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def _set_message_handler(self, handler: MessageHandler | None) -> None:
         self._handler = handler

@@ -337,7 +337,7 @@ class PromptBuilder:
             user=context.user,
             tenant=context.tenant,
             language=context.options.language,
-            turn=context.turns + speculative,
+            turn=context.turns + (speculative and context.user_turn is not None),
             speculative=speculative,
             alone=alone,
         )

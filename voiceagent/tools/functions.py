@@ -23,7 +23,7 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +36,7 @@ from pydantic.errors import PydanticUserError
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import Caller, ToolSpec
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
+from voiceagent.tools.schema import offerable
 from voiceagent.tools.settings import PythonSection
 from voiceagent.tools.threads import Busy, Threads, off_loop
 
@@ -245,7 +246,8 @@ class FunctionTool:
         self._async = inspect.iscoroutinefunction(inspect.unwrap(function))
         self._signature = Signature(function, parameters)
         name = name or mark.name or function.__name__
-        self.spec = ToolSpec(name, mark.description or text, self._signature.schema)
+        spec = offerable(name, mark.description or text, self._signature.schema, "a Python function")
+        self.spec = spec or ToolSpec(name, mark.description or text)
         self.policy = policy or mark.policy
 
     async def call(self, arguments: Mapping[str, JsonValue], caller: Caller) -> str:
@@ -313,6 +315,27 @@ class PythonSource:
         section = self._section
         policy = section.policy_of(name, (mark_of(function) or Mark()).policy)
         return FunctionTool(function, self._threads, name=section.prefix + name, policy=policy)
+
+
+class FunctionSource:
+    """Functions and tools that a program hands over. Raises ConfigError when a function cannot be told to a model."""
+
+    label = "tools="
+
+    def __init__(self, given: Sequence[Function | Tool], threads: int = 8) -> None:
+        self._threads = Threads(threads, "tool")
+        self._tools = tuple(
+            FunctionTool(one, self._threads) if inspect.isroutine(one) else cast(Tool, one) for one in given
+        )
+
+    async def open(self) -> None:
+        """Nothing is to be opened."""
+
+    def tools(self) -> tuple[Tool, ...]:
+        return self._tools
+
+    async def close(self) -> None:
+        self._threads.close()
 
 
 def load(name: str) -> ModuleType:

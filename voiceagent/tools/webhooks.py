@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from voiceagent.errors import ConfigError
 from voiceagent.llm.base import Caller, ToolSpec
 from voiceagent.tools.base import Tool, ToolError, ToolPolicy
+from voiceagent.tools.schema import offerable
 from voiceagent.tools.settings import WebhookSection, from_environment, headers_of
 from voiceagent.tools.threads import off_loop
 
@@ -60,7 +61,10 @@ class Webhook:
         elif section.secret_env:
             self._secret = from_environment(f"{where} secret_env", section.secret_env).encode()
         parameters, trusted = await off_loop(lambda: _read(section, where), "tools", READ_SECONDS)
-        self.spec = ToolSpec(section.name, section.description, parameters)
+        spec = offerable(section.name, section.description, parameters, where)
+        if spec is None:
+            raise ConfigError(f"{where} parameters: must be the JSON schema of an object")
+        self.spec = spec
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(None, connect=section.connect_seconds),
@@ -186,7 +190,7 @@ def _schema(section: WebhookSection, where: str) -> dict[str, JsonValue]:
             raise ConfigError(f"{where} parameters: {section.parameters} cannot be read as JSON") from None
     if not isinstance(schema, dict) or schema.get("type", "object") != "object":
         raise ConfigError(f"{where} parameters: must be the JSON schema of an object")
-    return {"type": "object", "properties": {}, **schema}
+    return schema
 
 
 def _is_loopback(host: str) -> bool:

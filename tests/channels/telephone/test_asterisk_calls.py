@@ -20,7 +20,7 @@ from tests.support.speech import RATE as SPEECH_RATE
 from tests.support.speech import EnginesFor, Speak
 from tests.support.telephone.asterisk_rig import RATE, Asterisk, Telephone, free_port, missing
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.channels.telephone.settings import TelephoneSection
+from voiceagent.channels.telephone.registry import TelephoneSection
 from voiceagent.settings import Settings
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing())]

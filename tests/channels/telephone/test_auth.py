@@ -14,23 +14,14 @@ from websockets.exceptions import InvalidStatus
 from tests.support.running import running
 from tests.support.speech import EnginesFor
 from tests.support.telephone.vendors import VENDORS
-from voiceagent.channels.telephone.auth import (
-    addresses,
-    plivo_signature,
-    plivo_signed,
-    signalwire_signed,
-    twilio_signature,
-    twilio_signed,
-)
-from voiceagent.channels.telephone.settings import (
-    ExotelSection,
-    JambonzSection,
-    PlivoSection,
-    SignalWireSection,
-    TelephoneSection,
-    TelnyxSection,
-    TwilioSection,
-)
+from voiceagent.channels.telephone.auth import addresses
+from voiceagent.channels.telephone.registry import TelephoneSection
+from voiceagent.channels.telephone.vendors.exotel import ExotelSection
+from voiceagent.channels.telephone.vendors.jambonz import JambonzSection
+from voiceagent.channels.telephone.vendors.plivo import PlivoSection, plivo_signature, plivo_signed
+from voiceagent.channels.telephone.vendors.signalwire import SignalWireSection, signalwire_signed
+from voiceagent.channels.telephone.vendors.telnyx import TelnyxSection
+from voiceagent.channels.telephone.vendors.twilio import TwilioSection, twilio_signature, twilio_signed
 from voiceagent.server.settings import ApiKey, LimitSection
 from voiceagent.settings import Settings
 

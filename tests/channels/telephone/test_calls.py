@@ -10,6 +10,7 @@ from tests.support.telephone.bench import call, spoken
 from voiceagent.channels.base import ControlError, HangUp, SendDigits, Transfer
 from voiceagent.channels.telephone.call import CallOptions
 from voiceagent.llm.base import ToolCall
+from voiceagent.session import events as ev
 from voiceagent.session.conversation import FunctionOutput
 
 pytestmark = pytest.mark.looptime
@@ -192,6 +193,72 @@ async def test_a_caller_who_interrupts_the_goodbye_is_not_hung_up_on() -> None:
         await desk.replied(2)
         assert desk.heard(1) == "Oh, sorry."
         assert desk.pipe.close_code is None
+
+
+@pytest.mark.parametrize("controlled", [False, True])
+@pytest.mark.parametrize("before_ms", [600, 400, 300, 200, 100])
+async def test_a_caller_who_speaks_at_the_end_of_a_goodbye_is_heard(before_ms: int, controlled: bool) -> None:
+    """However late: what was begun while the goodbye was heard is not cut off."""
+    goodbye = Answer("I will hang up now. Goodbye, and thank you.", calls=(ToolCall("c1", "end_call", "{}"),))
+    exchange = Exchange()
+    async with call(
+        goodbye, "Oh, sorry.", options=lambda options: replace(options, controlled=controlled), control=exchange
+    ) as desk:
+        twilio, seconds = desk.twilio, len(goodbye.text) * 0.06
+        await twilio.say(spoken(1.0))
+        await twilio.until(lambda: twilio.played_seconds > seconds - before_ms / 1000)
+        await twilio.say(spoken(1.5))
+        await desk.replied(2)
+        assert desk.heard(1) == "Oh, sorry."
+        assert desk.pipe.close_code is None
+        assert not exchange.asked
+        results = {item.output for item in desk.items() if isinstance(item, FunctionOutput)}
+        assert results <= {"not done: the caller interrupted"}
+
+
+async def test_a_cough_after_the_goodbye_keeps_nobody_on_the_line() -> None:
+    goodbye = Answer("Goodbye.", calls=(ToolCall("c1", "end_call", "{}"),))
+    async with call(goodbye, words=("Bye.", "")) as desk:
+        await desk.twilio.say(spoken(1.0))
+        await desk.twilio.until(lambda: desk.twilio.played_seconds > len(goodbye.text) * 0.06 - 0.1)
+        await desk.twilio.say(spoken(0.5))
+        await desk.twilio.over.wait()
+        assert desk.pipe.close_code == 1000
+        assert len(desk.model.requests) == 1
+
+
+async def test_digits_are_complete_when_the_caller_speaks() -> None:
+    async with call("Thank you.", words=("That is my number.",)) as desk:
+        await desk.twilio.press("42")
+        await desk.twilio.say(spoken(4.0))
+        await desk.replied(1)
+        said = " ".join(words for role, words in desk.model.prompt() if role == "user")
+        assert said.split("]")[0] == "[keypad: 42"
+        assert said.endswith("That is my number.")
+        assert len(desk.of(ev.ResponseDone)) == 1, "one answer to both"
+
+
+async def test_digits_before_a_cough_are_answered() -> None:
+    async with call("Thank you.", words=("",)) as desk:
+        await desk.twilio.press("42")
+        await desk.twilio.say(spoken(0.5))
+        await desk.replied(1)
+        assert desk.model.prompt()[-1][1].startswith("[keypad: 42]")
+
+
+async def test_digits_keyed_while_the_caller_speaks_come_after_what_is_said() -> None:
+    async with call("Thank you.", words=("My number is this.",)) as desk:
+        saying = asyncio.create_task(desk.twilio.say(spoken(2.0)))
+        await asyncio.sleep(1.0)
+        for key in "42#":
+            await desk.twilio.press(key)
+            await asyncio.sleep(0.2)
+        await saying
+        await desk.replied(1)
+        said = " ".join(words for role, words in desk.model.prompt() if role == "user")
+        assert said.startswith("My number is this.")
+        assert said.endswith("[keypad: 42]")
+        assert desk.heard() == "Thank you."
 
 
 async def test_messages_are_never_tiny_and_marks_are_close() -> None:

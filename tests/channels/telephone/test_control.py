@@ -6,28 +6,40 @@ from pydantic import SecretStr
 from tests.support.telephone.rest import Asked, VendorRest
 from tests.support.telephone.vendors import CALL
 from voiceagent.channels.base import CallController, ControlError, HangUp, SendDigits, Transfer
-from voiceagent.channels.telephone import settings as sections
 from voiceagent.channels.telephone.call import Call
-from voiceagent.channels.telephone.media_stream.control import control_for
+from voiceagent.channels.telephone.control import ControlContext, CurrentCall, DialPage
+from voiceagent.channels.telephone.settings import VendorSection
+from voiceagent.channels.telephone.vendor import AnyVendor
+from voiceagent.channels.telephone.vendors import exotel, jambonz, plivo, signalwire, telnyx, twilio
 
 TOKEN = SecretStr("s3cret-token")
 PAGE = "https://voice.example.com/x/transfer?destination=%2B1555"
 
 
-def section(vendor: str, base: str, token: SecretStr = TOKEN) -> sections.VendorSection:
+MODULES: dict[str, AnyVendor] = {
+    module.VENDOR.name: module.VENDOR for module in (twilio, signalwire, telnyx, plivo, exotel, jambonz)
+}
+
+
+def control_for(section: VendorSection, seconds: float, call: CurrentCall, page: DialPage) -> CallController | None:
+    vendor = next(vendor for vendor in MODULES.values() if isinstance(section, vendor.section))
+    return vendor.control(section, ControlContext(seconds, call, page))
+
+
+def section(vendor: str, base: str, token: SecretStr = TOKEN) -> VendorSection:
     match vendor:
         case "twilio":
-            return sections.TwilioSection(account_sid="AC1", auth_token=token, api_base=base)
+            return twilio.TwilioSection(account_sid="AC1", auth_token=token, api_base=base)
         case "signalwire":
-            return sections.SignalWireSection(project="AC1", token=token, api_base=f"{base}/api/laml")
+            return signalwire.SignalWireSection(project="AC1", token=token, api_base=f"{base}/api/laml")
         case "telnyx":
-            return sections.TelnyxSection(api_key=token, api_base=base)
+            return telnyx.TelnyxSection(api_key=token, api_base=base)
         case "plivo":
-            return sections.PlivoSection(auth_id="AC1", auth_token=token, api_base=base)
+            return plivo.PlivoSection(auth_id="AC1", auth_token=token, api_base=base)
         case "exotel":
-            return sections.ExotelSection(account_sid="AC1", api_key="AC1", api_token=token, api_base=base)
+            return exotel.ExotelSection(account_sid="AC1", api_key="AC1", api_token=token, api_base=base)
         case _:
-            return sections.JambonzSection(account_sid="AC1", api_key=token, api_base=base)
+            return jambonz.JambonzSection(account_sid="AC1", api_key=token, api_base=base)
 
 
 def control_of(
@@ -133,9 +145,9 @@ async def test_what_a_vendor_cannot_do_is_an_error() -> None:
 
 
 def test_an_account_that_is_not_configured_has_no_interface() -> None:
-    empty = (sections.TwilioSection(), sections.SignalWireSection(project="x", token=TOKEN), sections.TelnyxSection(),
-             sections.PlivoSection(), sections.ExotelSection(), sections.JambonzSection())  # fmt: skip
+    empty = (twilio.TwilioSection(), signalwire.SignalWireSection(project="x", token=TOKEN), telnyx.TelnyxSection(),
+             plivo.PlivoSection(), exotel.ExotelSection(), jambonz.JambonzSection())  # fmt: skip
     assert [control_for(section, 5.0, lambda: None, lambda _: None) for section in empty] == [None] * 6
-    by_key = sections.TwilioSection(account_sid="AC1", api_key="SK1", api_secret=TOKEN)
+    by_key = twilio.TwilioSection(account_sid="AC1", api_key="SK1", api_secret=TOKEN)
     assert control_for(by_key, 5.0, lambda: None, lambda _: None) is not None
     assert "s3cret" not in repr(by_key)

@@ -17,7 +17,8 @@ from tests.support.telephone.rest import Asked, VendorRest
 from tests.support.telephone.twilio import SimulatedTwilio, twilio_call
 from tests.support.telephone.vendors import Vendor
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.channels.telephone.settings import TelephoneSection, TwilioSection
+from voiceagent.channels.telephone.registry import TelephoneSection
+from voiceagent.channels.telephone.vendors.twilio import TwilioSection
 from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.real

@@ -221,7 +221,7 @@ async def test_silence_ends_with_goodbye() -> None:
         await there.say(1.0)
         stopped = await there.until("tts.stop")
         await there.until("tts.stop", 2)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.8)
         assert there.closed == 1000
         assert 20 < there.now - stopped < 22
         assert device.of("tts", "sentence_start")[-1]["text"] == "Good night."

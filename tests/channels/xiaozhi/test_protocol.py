@@ -671,7 +671,7 @@ def test_after_a_long_silence_it_says_goodbye_and_hangs_up() -> None:
     talk.run(0.61)
     talk.tell(events.ResponsePlayed("resp_1"))
     assert talk.closed is None
-    talk.run(0.3)
+    talk.run(1.0)
     assert talk.closed is not None
     assert talk.closed.code == 1000
     assert round(talk.device.played_seconds, 3) == 0.6
@@ -735,8 +735,22 @@ def test_who_says_goodbye_is_answered_and_hung_up(words: str) -> None:
     talk.done()
     talk.run(0.31)
     talk.tell(events.ResponsePlayed("resp_1"))
-    talk.run(0.3)
+    talk.run(1.0)
     assert talk.closed == CloseSocket(1000, "the conversation is over")
+
+
+def test_who_speaks_just_after_a_goodbye_is_heard() -> None:
+    talk = line().listen()
+    talk.tell(events.TranscriptDone("u", "Goodbye!", 1.0))
+    talk.reply("See you. ")
+    talk.speak(0.3)
+    talk.done()
+    talk.run(0.31)
+    talk.tell(events.ResponsePlayed("resp_1"))
+    talk.run(0.5)
+    talk.tell(events.SpeechStarted("u2", 0))
+    talk.run(5.0)
+    assert talk.closed is None
 
 
 def test_last_words() -> None:

@@ -248,7 +248,7 @@ async def test_a_key_has_so_many_requests_at_once() -> None:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        await until(lambda: served.proxy.admission.sessions == 0)
+        await until(lambda: served.proxy.access.requests == 0)
 
 
 # -- hanging up and going down --------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ async def test_a_client_that_hangs_up_ends_the_request_at_once(stream: bool) -> 
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
         await served.upstream[0].disconnected(1)
-        await until(lambda: served.proxy.admission.sessions == 0)
+        await until(lambda: served.proxy.access.requests == 0)
         assert metric(await metrics(served), 'voiceagent_proxy_requests_total{status="499"}') == 1
 
 
@@ -274,7 +274,7 @@ async def test_draining_lets_answers_finish_and_refuses_new_ones() -> None:
         asking = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=HI))
         await served.upstream[0].requested(1)
         draining = asyncio.create_task(served.proxy.drain())
-        await until(lambda: served.proxy.admission.draining)
+        await until(lambda: served.proxy.access.draining)
         health = await served.http.get("/healthz")
         assert (health.status_code, health.json()["status"]) == (503, "draining")
         refused = await served.ask(BODY)
@@ -285,8 +285,7 @@ async def test_draining_lets_answers_finish_and_refuses_new_ones() -> None:
 
 async def test_what_takes_longer_than_the_drain_is_ended_with_an_error() -> None:
     async with proxied([Reply("One " * 5000, token_seconds=0.02)]) as served:
-        section = served.proxy.settings.server.model_copy(update={"drain_seconds": 0.2})
-        served.proxy.settings = served.proxy.settings.model_copy(update={"server": section})
+        served.proxy.drain_seconds = 0.2
         asking = asyncio.create_task(served.ask({**BODY, "stream": True}))
         await served.upstream[0].requested(1)
         await asyncio.sleep(0.1)

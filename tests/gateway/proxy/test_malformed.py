@@ -14,11 +14,11 @@ from tests.support.llm.proxy import Proxied, proxied
 from tests.support.llm.server import Reply
 from voiceagent.errors import Refused
 from voiceagent.gateway.proxy import app as proxy_module
-from voiceagent.gateway.proxy import serve as proxy_serve
-from voiceagent.gateway.proxy.answer import DONE, Chunks, Whole
 from voiceagent.gateway.proxy.app import MOST_BODY
 from voiceagent.gateway.proxy.request import MODEL, Asked, caller_of, parse
+from voiceagent.gateway.proxy.response import DONE, Chunks, Whole
 from voiceagent.llm.base import Caller, Completed, TextDelta, Thinking, ToolCall
+from voiceagent.server.llm import proxy as llm_proxy
 
 HI = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
@@ -28,7 +28,7 @@ SECRET = "correct horse battery staple"
 
 async def seats_free(served: Proxied) -> None:
     async with asyncio.timeout(10):
-        while served.proxy.admission.sessions:  # noqa: ASYNC110
+        while served.proxy.access.requests:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -296,7 +296,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
 
 
 async def test_a_client_that_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_serve, "UNREAD_SECONDS", 0.2)
+    monkeypatch.setattr(llm_proxy, "UNREAD_SECONDS", 0.2)
     endless = Reply(["word " * 20_000] * 500)
     async with proxied([endless]) as served:
         address = urlsplit(served.url)

@@ -107,7 +107,10 @@ A, B = ("a", '{"x":1}'), ("b", '{"y":2}')
             chunk(call("a", {"x": 1}, index=0, id="c1"), call("b", {"y": 2}, index=1)),
             chunk(finish_reason="tool_calls"),
         ],
-        "no reason, just the end": [chunk(call("a", '{"x":1}', index=0), call("b", '{"y":2}', index=1))],
+        "no reason, just the end": [
+            chunk(call("a", '{"x":1}', index=0), call("b", '{"y":2}', index=1)),
+            b"data: [DONE]\n\n",
+        ],
     }.items(),
     ids=lambda item: item[0],
 )
@@ -140,7 +143,7 @@ def test_a_call_of_nothing_is_an_error(chunks: list[bytes]) -> None:
     "delta", [{"reasoning_content": "Hm."}, {"reasoning": "Hm."}, {"content": "<think>Hm.</think>"}]
 )
 def test_reasoning(delta: Mapping[str, object]) -> None:
-    assert read(event({"choices": [{"delta": delta}]}), chunk(content="Yes.")) == [
+    assert read(event({"choices": [{"delta": delta}]}), chunk(content="Yes.", finish_reason="stop")) == [
         Thinking("Hm."),
         TextDelta("Yes."),
         Completed(),
@@ -149,7 +152,8 @@ def test_reasoning(delta: Mapping[str, object]) -> None:
 
 def test_reasoning_in_parts_of_the_content() -> None:
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}, {"type": "text", "text": "Yes."}]
-    assert read(chunk(content=parts)) == [Thinking("Hm."), TextDelta("Yes."), Completed()]
+    found = read(chunk(content=parts, finish_reason="stop"))
+    assert found == [Thinking("Hm."), TextDelta("Yes."), Completed()]
 
 
 @pytest.mark.parametrize(

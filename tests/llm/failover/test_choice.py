@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from voiceagent.llm.failover.breaker import Breaker, State
 from voiceagent.llm.failover.choice import Candidate, blended_price, choose, scores
-from voiceagent.llm.failover.health import MOST_SAMPLES, Health, percentile
-from voiceagent.llm.failover.hedge import Hedges
+from voiceagent.llm.failover.health import MOST_SAMPLES, Health, Hedges, percentile
 from voiceagent.llm.failover.options import PREFERENCES, BreakerSection, HedgeSection, Weights
 
 LATENCY, COST, BALANCED = PREFERENCES["latency"], PREFERENCES["cost"], PREFERENCES["balanced"]

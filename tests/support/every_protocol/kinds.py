@@ -9,13 +9,13 @@ from tests.support.every_protocol.browser import Browser
 from tests.support.every_protocol.clients import OPTIONS, Caller, Client, Pipe, SimulatedStream, Speaker
 from tests.support.telephone.systems.bench import SimulatedSystem
 from tests.support.telephone.systems.vendors import PEERS, peer
+from tests.support.telephone.vendors import DIALECTS
 from tests.support.xiaozhi.device import Device
 from voiceagent.channels.base import WireProtocol
 from voiceagent.channels.realtime.protocol import RealtimeProtocol
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.media_stream.dialects import DIALECTS
 from voiceagent.channels.telephone.media_stream.protocol import MediaStreamProtocol
-from voiceagent.channels.telephone.vendor_protocol import VendorCall
+from voiceagent.channels.telephone.wire import VendorCall
 from voiceagent.channels.xiaozhi.protocol import XiaozhiProtocol
 from voiceagent.channels.xiaozhi.settings import XiaozhiSection
 

@@ -23,8 +23,8 @@ from tests.support.telephone.vendors import Json
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import CallController, Frame
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.media_stream.dialects import TWILIO
 from voiceagent.channels.telephone.media_stream.protocol import MediaStreamProtocol
+from voiceagent.channels.telephone.vendors.twilio import DIALECT as TWILIO
 from voiceagent.channels.transport import ClientDisconnected, MessageHandler
 from voiceagent.engines import Engines
 from voiceagent.server.connection import ConnectionHandler

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.telephone.vendors import Json, Vendor
 from voiceagent.audio.g711 import decode_ulaw
 from voiceagent.audio.pcm import Pcm, silence
-from voiceagent.channels.telephone.auth import twilio_signature
+from voiceagent.channels.telephone.vendors.twilio import twilio_signature
 
 RATE = 8000
 STEP = 160

@@ -11,8 +11,9 @@ from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import Action, Execute, Frame, Send
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.media_stream.dialects import DIALECTS
-from voiceagent.channels.telephone.media_stream.protocol import MediaStreamProtocol
+from voiceagent.channels.telephone.media_stream.protocol import MediaStreamProtocol, StreamDialect
+from voiceagent.channels.telephone.vendors import exotel, jambonz, plivo, signalwire, twilio
+from voiceagent.channels.telephone.vendors.telnyx import TelnyxDialect
 from voiceagent.session import events as ev
 from voiceagent.session.commands import AppendAudio, Command
 from voiceagent.session.conversation import FunctionCall
@@ -20,6 +21,14 @@ from voiceagent.session.options import Modality
 
 Json = dict[str, object]
 
+DIALECTS: dict[str, StreamDialect] = {
+    "twilio": twilio.DIALECT,
+    "signalwire": signalwire.DIALECT,
+    "telnyx": TelnyxDialect(),
+    "plivo": plivo.DIALECT,
+    "exotel": exotel.DIALECT,
+    "jambonz": jambonz.DIALECT,
+}
 VENDORS = tuple(DIALECTS)
 STREAM = {
     "twilio": "MZ1",

@@ -1,4 +1,4 @@
-"""What an OpenAI Realtime client may send, and how a message that is none of it is told so."""
+"""Client events of OpenAI Realtime: what a client may send, and the error for a message that is none of these."""
 
 import re
 from typing import Annotated, TypeVar
@@ -12,9 +12,12 @@ from voiceagent.channels.realtime.items import GivenItem
 from voiceagent.channels.realtime.session_object import MaxTokens, SessionPatch
 from voiceagent.channels.realtime.tools import Name, ToolChoice, Tools
 from voiceagent.errors import Refused
+from voiceagent.session import commands
 from voiceagent.session.options import Modality
 
 MAX_ID = 512
+MAX_MS = 2**31 - 1
+"""A truncation's position is clamped to this; the session clamps it to the item's real length."""
 MAX_INPUT = 2000
 """Items of a response's own input, as many as a conversation keeps."""
 MAX_WORDS = 10_000
@@ -27,7 +30,14 @@ Metadata = Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=16)]
 
 
 class ClientEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """`event_id` is the client's own, which an error names."""
+
     event_id: EventId | None = None
+
+    def command(self) -> commands.Command | None:
+        """What the session is to do, for an event that says so by itself; None for one without effect. Events that need
+        more, such as the session's audio format, are carried out by the protocol."""
+        return None
 
 
 class SessionUpdate(ClientEvent, frozen=True, tag="session.update"):
@@ -39,11 +49,13 @@ class InputAudioAppend(ClientEvent, frozen=True, tag="input_audio_buffer.append"
 
 
 class InputAudioCommit(ClientEvent, frozen=True, tag="input_audio_buffer.commit"):
-    pass
+    def command(self) -> commands.Command:
+        return commands.CommitAudio()
 
 
 class InputAudioClear(ClientEvent, frozen=True, tag="input_audio_buffer.clear"):
-    pass
+    def command(self) -> commands.Command:
+        return commands.ClearAudio()
 
 
 class ItemCreate(ClientEvent, frozen=True, tag="conversation.item.create"):
@@ -54,6 +66,9 @@ class ItemCreate(ClientEvent, frozen=True, tag="conversation.item.create"):
 class ItemRetrieve(ClientEvent, frozen=True, tag="conversation.item.retrieve"):
     item_id: Name
 
+    def command(self) -> commands.Command:
+        return commands.RetrieveItem(self.item_id)
+
 
 class ItemTruncate(ClientEvent, frozen=True, tag="conversation.item.truncate"):
     """`content_index` is not read: an item of ours has one part."""
@@ -61,9 +76,15 @@ class ItemTruncate(ClientEvent, frozen=True, tag="conversation.item.truncate"):
     item_id: Name
     audio_end_ms: int
 
+    def command(self) -> commands.Command:
+        return commands.TruncateItem(self.item_id, min(max(self.audio_end_ms, 0), MAX_MS))
+
 
 class ItemDelete(ClientEvent, frozen=True, tag="conversation.item.delete"):
     item_id: Name
+
+    def command(self) -> commands.Command:
+        return commands.DeleteItem(self.item_id)
 
 
 class ResponseOutputParam(Struct, frozen=True):
@@ -104,9 +125,12 @@ class ResponseCreate(ClientEvent, frozen=True, tag="response.create"):
 class ResponseCancel(ClientEvent, frozen=True, tag="response.cancel"):
     response_id: Name | None = None
 
+    def command(self) -> commands.Command:
+        return commands.CancelResponse(self.response_id)
+
 
 class OutputAudioClear(ClientEvent, frozen=True, tag="output_audio_buffer.clear"):
-    """For WebRTC and SIP, where the server holds what is played."""
+    """For WebRTC and SIP, where the server holds what is played. Over WebSocket the client itself does: no effect."""
 
 
 AnyRequest = (

@@ -1,4 +1,4 @@
-"""What a session's events are in OpenAI Realtime's words."""
+"""Event translator: turns a session's events into the server events of OpenAI Realtime."""
 
 from voiceagent.channels.realtime import server_events as wire
 from voiceagent.channels.realtime.extension_events import extension_events, shortened

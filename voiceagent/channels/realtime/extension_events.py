@@ -19,7 +19,7 @@ class PartialTranscriptEvent(ServerEvent, tag="voiceagent.transcript.partial"):
 
 
 class TurnTimelineEvent(ServerEvent, tag="voiceagent.timeline"):
-    """Milliseconds from the user's last sound to the reply's first one, and of each part of that."""
+    """Milliseconds from the user's last sound to the response's first one, and of each part of that."""
 
     item_id: str
     response_id: str

@@ -1,4 +1,4 @@
-"""OpenAI Realtime (GA) over WebSocket: JSON text both ways, audio as base64 inside."""
+"""Wire protocol of OpenAI Realtime (GA) over WebSocket: JSON text both ways, audio as base64 inside."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,9 +27,6 @@ from voiceagent.channels.realtime.updates import initial_session, one_modality, 
 from voiceagent.errors import Refused
 from voiceagent.session import commands, events
 from voiceagent.session.options import SessionOptions
-
-MAX_MS = 2**31 - 1
-"""A truncation's position is clamped to this; the session clamps it to the item's real length."""
 
 REFUSALS = {
     # LiveKit knows this one by how its message begins.
@@ -131,35 +128,17 @@ class RealtimeProtocol:
                 return [*warnings, Execute(commands.CreateItem(item, request.previous_item_id), request.event_id)]
             case requests.ResponseCreate(response=asked):
                 return self._create_reply(asked or requests.ResponseParams(), request.event_id)
+            case requests.InputAudioAppend(audio=audio):
+                command = self._append(audio)
             case _:
-                command = self._command(request)
-                return [] if command is None else [Execute(command, request.event_id)]
-
-    def _command(self, request: requests.AnyRequest) -> commands.Command | None:
-        """What the session is to do; None for a request without effect. Raises Refused."""
-        match request:
-            case requests.InputAudioAppend():
-                return self._append(request.audio)
-            case requests.InputAudioCommit():
-                return commands.CommitAudio()
-            case requests.InputAudioClear():
-                return commands.ClearAudio()
-            case requests.ItemRetrieve():
-                return commands.RetrieveItem(request.item_id)
-            case requests.ItemTruncate():
-                return commands.TruncateItem(request.item_id, min(max(request.audio_end_ms, 0), MAX_MS))
-            case requests.ItemDelete():
-                return commands.DeleteItem(request.item_id)
-            case requests.ResponseCancel():
-                return commands.CancelResponse(request.response_id)
-            case _:  # output_audio_buffer.clear: over WebSocket the client itself holds what is played
-                return None
+                command = request.command()
+        return [] if command is None else [Execute(command, request.event_id)]
 
     def _approves(self, given: GivenItem) -> bool:
         """Whether it is about a call to a server, where clients may name any."""
         return given.type == "mcp_approval_response" and self._defaults.servers is not None
 
-    def _append(self, data: bytes) -> commands.AppendAudio | None:
+    def _append(self, data: bytes) -> commands.Command | None:
         audio_format = self._session.audio.input.format
         pcm = realtime_audio.decode(data, audio_format)
         return commands.AppendAudio(pcm, realtime_audio.rate_of(audio_format)) if pcm.size else None

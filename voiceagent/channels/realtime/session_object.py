@@ -79,7 +79,7 @@ class Retention(Struct, frozen=True, tag_field="type", tag="retention_ratio"):
 Truncation = Literal["auto", "disabled"] | Retention
 
 
-class Tracing(Struct, frozen=True):
+class TracingConfig(Struct, frozen=True):
     workflow_name: Given[str] = UNSET
     group_id: Given[str] = UNSET
     metadata: Raw | UnsetType = UNSET
@@ -144,7 +144,7 @@ class SessionObject(Struct, frozen=True, kw_only=True):
     tool_choice: ToolChoice = "auto"
     max_output_tokens: MaxTokens = "inf"
     truncation: Truncation = "auto"
-    tracing: Literal["auto"] | Tracing | None = None
+    tracing: Literal["auto"] | TracingConfig | None = None
     include: Sequence[Include] | None = None
     prompt: Prompt | None = None
     parallel_tool_calls: bool = True
@@ -221,7 +221,7 @@ class SessionPatch(Struct, frozen=True):
     tool_choice: Given[ToolChoice] = UNSET
     max_output_tokens: Given[MaxTokens] = UNSET
     truncation: Given[Truncation] = UNSET
-    tracing: Given[Literal["auto"] | Tracing] = UNSET
+    tracing: Given[Literal["auto"] | TracingConfig] = UNSET
     include: Given[list[Include]] = UNSET
     prompt: Given[Prompt] = UNSET
     parallel_tool_calls: Given[bool] = UNSET

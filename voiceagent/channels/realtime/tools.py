@@ -12,6 +12,7 @@ from voiceagent.errors import Refused
 from voiceagent.llm import base as llm
 from voiceagent.session import events
 from voiceagent.session.conversation import FunctionOutput
+from voiceagent.tools.schema import offerable
 
 # Tools that the server runs, kept out of a client's sight.
 #
@@ -172,7 +173,10 @@ def _spec(tool: FunctionToolParam, param: str) -> llm.ToolSpec:
     parameters: dict[str, JsonValue] | None = None
     if schema := _schema(tool):
         parameters = _decoded(schema, param)
-    return llm.ToolSpec(tool.name, tool.description or "", parameters)
+    spec = offerable(tool.name, tool.description or "", parameters, "a client")
+    if spec is None:
+        raise Refused("invalid_value", "Not the JSON schema of an object.", param)
+    return spec
 
 
 def _decoded(schema: bytes, param: str) -> dict[str, JsonValue] | None:

@@ -1,4 +1,4 @@
-"""What is known of a telephone call, whichever vendor brings it, and how it is to be held."""
+"""A telephone call, whichever vendor brings it: what is known of it, and the options it is held with."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ CallTool = Literal["end_call", "transfer_call", "send_digits"]
 
 NUMBER_DIGITS = 5
 """A caller's name with fewer is no number: "anonymous", "Restricted", an extension that many share."""
-MOST_VARIABLES = 64
-MOST_CHARS = 1000
+MAX_VARIABLES = 64
+MAX_CHARS = 1000
 """Of one variable's value; the rest is cut off."""
 _PLACE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
@@ -21,7 +21,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call. `id` is the vendor's, by which its interface knows it; `caller` and `called` are telephone numbers or
-    SIP addresses, "" where the vendor tells none; `parameters` is all that was given along for us."""
+    SIP addresses, "" where the vendor tells none; `parameters` is all custom data that came with it."""
 
     vendor: str
     id: str = ""
@@ -37,7 +37,7 @@ class Call:
         return caller if sum(char.isdigit() for char in caller) >= NUMBER_DIGITS else ""
 
     def variables(self) -> dict[str, str]:
-        """One map of it all, for the `{{names}}` in the instructions. What the vendor tells of the call cannot be
+        """One map of it all, for the `{{names}}` in the instructions. What the vendor says of the call cannot be
         overwritten by parameters."""
         known = {"call_id": self.id, "call_vendor": self.vendor, "from": self.caller, "to": self.called}
         return {**self.parameters, **{name: value for name, value in known.items() if value}}
@@ -78,9 +78,9 @@ def parameters_of(value: object) -> dict[str, str]:
         value = {entry.get("name"): entry.get("value") for entry in value if isinstance(entry, dict)}
     if not isinstance(value, dict):
         return {}
-    found = {str(name)[:MOST_CHARS]: text_of(entry) for name, entry in value.items()}
+    found = {str(name)[:MAX_CHARS]: text_of(entry) for name, entry in value.items()}
     kept = [(name, entry) for name, entry in found.items() if entry is not None]
-    return dict(kept[:MOST_VARIABLES])
+    return dict(kept[:MAX_VARIABLES])
 
 
 def text_of(value: object) -> str | None:
@@ -91,7 +91,7 @@ def text_of(value: object) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    return _CONTROL.sub(" ", value[:MOST_CHARS]).strip()
+    return _CONTROL.sub(" ", value[:MAX_CHARS]).strip()
 
 
 def filled_in(text: str, variables: Mapping[str, str]) -> str:

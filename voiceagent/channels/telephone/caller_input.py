@@ -1,22 +1,25 @@
-"""The caller's audio made whole: packets put in order, and silence where some are missing."""
+"""Input of a caller: keyed digits, audio made whole (packets in order, silence for lost ones), and what came before the
+call had begun."""
 
+from collections import deque
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.channels.telephone.call import CallOptions
-
-# The digits a caller keys in, one after the other, until they are complete.
+from voiceagent.channels.telephone.media_stream.messages import AudioReceived, DigitPressed
 
 KEYS = frozenset("0123456789*#ABCD")
-MOST_DIGITS = 64
+MAX_DIGITS = 64
 
 
 class Keypad:
+    """Digits that a caller keys in, one after the other, until they are complete."""
+
     def __init__(self, options: CallOptions) -> None:
         self._end = options.key_end
-        self._count = min(options.key_count, MOST_DIGITS) or MOST_DIGITS
+        self._count = min(options.key_count, MAX_DIGITS) or MAX_DIGITS
         self._digits = ""
 
     def press(self, key: str) -> str | None:
@@ -35,18 +38,22 @@ class Keypad:
 
 T = TypeVar("T")
 
-LONGEST_GAP_MS = 2000
+MAX_EARLY = 1000
+MAX_EARLY_BYTES = 1024 * 1024
+"""Messages, and bytes of audio in them, that may come before the call begins: ten seconds of the highest rate. Of more
+the oldest are dropped."""
+MAX_GAP_MS = 2000
 """Most silence put in for one gap: enough to end a turn. What is longer was a caller on hold, or a broken clock."""
 TOLERANCE_MS = 10
 """Gaps up to this are rounding."""
-GAPS_IN_A_ROW = 5
+MAX_GAPS_IN_A_ROW = 5
 """Before so many packets in a row nothing can be missing: the time stamps are no milliseconds, and tell nothing."""
 WINDOW = 5
 """Packets that wait for an earlier one to come: 100 ms."""
 
 
-class Gaps:
-    """Telephone networks send nothing where they lost something, and the detector of speech counts samples."""
+class GapFiller:
+    """Silence for lost packets: telephone networks send nothing in their place, and speech is measured in samples."""
 
     def __init__(self, rate: int) -> None:
         self._rate = rate
@@ -57,17 +64,17 @@ class Gaps:
     def fill(self, pcm: Pcm, at_ms: int | None) -> Pcm:
         """The packet, behind the silence that is missing before it. `at_ms` is its time stamp, in milliseconds from
         any start; None where there are none, and then nothing is missing."""
-        if at_ms is None or self._gaps >= GAPS_IN_A_ROW:
+        if at_ms is None or self._gaps >= MAX_GAPS_IN_A_ROW:
             return pcm
         length_ms = 1000 * len(pcm) / self._rate
         missing = at_ms - self._due_ms if self._due_ms is not None else 0.0
-        behind = missing < -LONGEST_GAP_MS  # the clock has begun anew
+        behind = missing < -MAX_GAP_MS  # the clock has begun anew
         self._due_ms = at_ms + length_ms if behind else max(self._due_ms or 0.0, at_ms + length_ms)
         if missing <= TOLERANCE_MS:
             self._gaps = 0
             return pcm
         self._gaps += 1
-        return np.concatenate((silence(int(min(missing, LONGEST_GAP_MS) * self._rate / 1000)), pcm))
+        return np.concatenate((silence(int(min(missing, MAX_GAP_MS) * self._rate / 1000)), pcm))
 
     def lost(self, ms: int) -> Pcm:
         """Silence for audio that does not come; it is not put in again when the time stamps go on."""
@@ -112,3 +119,29 @@ class Reorder(Generic[T]):
             passed.append(self._waiting.pop(self._next))
             self._next += 1
         return passed
+
+
+class EarlyInput:
+    """Audio and keys that came before the message that begins the call: networks do not keep the order, and what the
+    caller said is kept until it can be understood."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[AudioReceived | DigitPressed] = deque()
+        self._bytes = 0
+
+    def add(self, incoming: AudioReceived | DigitPressed) -> None:
+        self._waiting.append(incoming)
+        self._bytes += _size(incoming)
+        while len(self._waiting) > MAX_EARLY or self._bytes > MAX_EARLY_BYTES:
+            self._bytes -= _size(self._waiting.popleft())
+
+    def take(self) -> list[AudioReceived | DigitPressed]:
+        """All of it, in order; nothing is left."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        self._bytes = 0
+        return taken
+
+
+def _size(incoming: AudioReceived | DigitPressed) -> int:
+    return len(incoming.audio) if isinstance(incoming, AudioReceived) else 0

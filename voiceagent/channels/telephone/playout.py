@@ -1,4 +1,4 @@
-"""The agent's voice on its way into a call: messages of a good size, marks between them, and how far it has come."""
+"""Playout of responses into a call: messages of a good size, marks between them, and how much was heard."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,15 +9,15 @@ from voiceagent.audio.pcm import Pcm, silence
 from voiceagent.channels.base import Frame
 from voiceagent.session.commands import ReportPlayed
 
-# Marks between the pieces of audio that the other side has queued: each comes back once it has played up to there.
-
-MOST_PENDING = 1000
+MAX_PENDING = 1000
 """Marks that may be on their way: two minutes of speech. A client that returns none costs no more memory than this."""
 
 
 class Marks:
-    """A mark's name holds a generation, which ends when the other side's queue is cleared: it returns all the marks it
-    threw away as well, and these tell nothing."""
+    """Marks between the pieces of audio that the other side has queued: each comes back once it has played up to there.
+
+    A mark's name holds a generation, which ends when the other side's queue is cleared: it returns all the marks it
+    threw away as well, and these count for nothing."""
 
     def __init__(self) -> None:
         self._generation = 0
@@ -29,12 +29,12 @@ class Marks:
         self._count += 1
         name = f"g{self._generation}:m{self._count}:{audio_ms}"
         self._pending[name] = ReportPlayed(item_id, audio_ms)
-        if len(self._pending) > MOST_PENDING:
+        if len(self._pending) > MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         return name
 
     def returned(self, name: str) -> ReportPlayed | None:
-        """What this mark tells; None for one that was cleared, has been returned before, or is none of ours. Those
+        """What this mark reports; None for one that was cleared, has been returned before, or is none of ours. Those
         before it are passed as well, whether they come or not."""
         report = self._pending.get(name)
         if report is None:
@@ -60,7 +60,7 @@ MARK_MS = 100
 
 
 class TelephoneLine(Protocol):
-    """The words of one telephone protocol for what all of them do."""
+    """The messages of one telephone protocol for what all of them do."""
 
     @property
     def has_marks(self) -> bool: ...

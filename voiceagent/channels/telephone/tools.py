@@ -1,4 +1,4 @@
-"""What an agent can do with the call itself, as tools for the model: end it, give it to somebody, key in digits."""
+"""Tools for the model that act on the call itself: end it, transfer it, key in digits."""
 
 import json
 import re
@@ -13,9 +13,9 @@ from voiceagent.session.conversation import FunctionCall
 
 Operation = HangUp | Transfer | SendDigits
 
-MOST_DIGITS = 64
+MAX_DIGITS = 64
 _NUMBER = re.compile(r"\+?[0-9]{3,15}|sips?:[^\s<>\"']{1,250}")
-_DIGITS = re.compile(rf"[0-9*#A-Dw]{{1,{MOST_DIGITS}}}")
+_DIGITS = re.compile(rf"[0-9*#A-Dw]{{1,{MAX_DIGITS}}}")
 
 
 class WrongCall(Exception):

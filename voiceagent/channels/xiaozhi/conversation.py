@@ -29,12 +29,15 @@ from voiceagent.session.options import SessionOptions
 from voiceagent.turn.options import TurnOptions
 
 STOP_SECONDS = 0.2
-"""From the end of a reply by the playout clock to `tts stop`: the last packet has been played by then. Early firmware
-throws away what it has not."""
+"""From the end of a response by the playout clock to `tts stop`: the last packet has been played by then. Early
+firmware throws away what it has not."""
 FILL_SECONDS = 0.09
 """So long what fills no packet waits for more: the session sends its frames every 60 ms."""
 WATCH_SECONDS = 10.0
 """A device that is sent no audio for so long does not speak."""
+LISTEN_SECONDS = 0.7
+"""How long the user is listened to after a goodbye: what they began to say meanwhile is heard, and the session goes
+on."""
 FAREWELL_SECONDS = 15.0
 """How long goodbye may take."""
 MAX_TEXT = 4_000
@@ -61,12 +64,12 @@ class DeviceConversation:
         self._tools = tools
         self._calls = PendingCalls()
         self._reply_id = ""
-        """The latest reply; "" when it is over."""
+        """The latest response; "" when it is over."""
         self._silenced = ""
-        """A reply that the device has interrupted: no more of it is sent, whatever comes."""
+        """A response that the device has interrupted: no more of it is sent, whatever comes."""
         self._user_speaks = False
         self._closing = False
-        """The talk ends once the latest reply was played."""
+        """The session ends once the latest response was played."""
         self._wrong = ""
         """What the device is to be shown once it is silent."""
         self._packets_seen = 0
@@ -209,7 +212,7 @@ class DeviceConversation:
         """The device has played what there was."""
         actions = [*self._speech.stop(), SetTimer("watchdog", None), *self._show()]
         if self._closing:
-            return [*actions, CloseSocket(1000, "the conversation is over")]
+            return [*actions, SetTimer("over", LISTEN_SECONDS)]
         return [*actions, self._await_words()]
 
     def _show(self) -> list[Action]:
@@ -247,8 +250,12 @@ class DeviceConversation:
                 return [Send(packet) for packet in self._speech.fill()]
             case ("watchdog", _, _) if self._speech.speaking:
                 return self._watch()
+            case ("silence", _, _) if self._closing and not self._reply_id:  # goodbye was said
+                return [self._await_words()]
             case ("silence", _, _):
                 return self._farewell()
+            case ("over", _, _) if self._closing and not self._reply_id:
+                return [CloseSocket(1000, "the conversation is over")]
             case ("farewell", _, _) if self._closing:
                 return [CloseSocket(1000, "nobody spoke")]
             case ("tool", _, number):

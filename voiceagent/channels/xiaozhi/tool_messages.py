@@ -1,4 +1,4 @@
-"""What a device tells of its tools and of their results, and what a language model is told of them."""
+"""Messages about a device's tools and their results, and what a language model is shown of them."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from voiceagent.channels.xiaozhi.messages import shortened
 from voiceagent.llm.base import ToolSpec
+from voiceagent.tools.schema import note, offerable
 
 MAX_TOOL_BYTES = 8_000
 """A device's page of tools is shorter."""
@@ -27,6 +28,7 @@ USERS_ONLY = frozenset(
     }
 )
 """Never the model's, whatever a device says of them."""
+_TOOL_NAME = re.compile(r'"name"\s*:\s*"([^"\\]{1,100})"')
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_NAME = 64
 _BARE_ERROR = re.compile(r'"id":\s*(\d{1,9}),\s*"error":\s*\{\s*"message":\s*"(.{0,4000})"\s*\}', re.DOTALL)
@@ -38,12 +40,12 @@ class ServerInfo(Struct, frozen=True):
 
 
 class Annotations(Struct, frozen=True):
-    audience: list[str] = []
+    audience: list[str] | None = None
 
 
 class DeviceToolDescription(Struct, frozen=True):
     name: str
-    description: str = ""
+    description: str | None = None
     inputSchema: Raw = Raw(b"{}")  # noqa: N815 - as it is on the wire
     annotations: Annotations | None = None
 
@@ -81,7 +83,6 @@ class DeviceAnswer(Struct, frozen=True):
 _ANSWER = msgspec.json.Decoder(DeviceAnswer)
 _HEAD = msgspec.json.Decoder(_JsonRpcHead)
 _TOOL = msgspec.json.Decoder(DeviceToolDescription)
-_OBJECT = msgspec.json.Decoder(dict[str, object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +112,39 @@ def bare_error(text: str) -> DeviceAnswer | None:
 def read_tool(raw: Raw) -> DeviceToolDescription | None:
     """A tool for the model; None for one that is for the user only, or is none."""
     if len(bytes(raw)) > MAX_TOOL_BYTES:
+        _left_out(raw, "it is too long")
         return None
     try:
         tool = _TOOL.decode(raw)
-        _OBJECT.decode(tool.inputSchema)
+        schema = msgspec.json.decode(tool.inputSchema)
     except (ValueError, RecursionError):
+        _left_out(raw, "it cannot be read")
         return None
-    audience = tool.annotations.audience if tool.annotations is not None else []
+    if schema and not isinstance(schema, dict):
+        _left_out(raw, "its schema is no object")
+        return None
+    audience = (tool.annotations.audience if tool.annotations is not None else None) or []
     for_users = tool.name in USERS_ONLY or ("user" in audience and "assistant" not in audience)
     return None if for_users or not tool.name else tool
 
 
+def _left_out(raw: Raw, why: str) -> None:
+    found = _TOOL_NAME.search(bytes(raw)[:MAX_TOOL_BYTES].decode("utf-8", "replace"))
+    note("a device", found[1] if found else "?", f"{why}: left out")
+
+
 def named(tools: Iterable[DeviceToolDescription]) -> tuple[DeviceTool, ...]:
-    """Each with a name that model endpoints take: letters, digits, `_` and `-`, at most 64, no two the same."""
+    """Each with a name that model endpoints take: letters, digits, `_` and `-`, at most 64, no two the same. One whose
+    schema cannot be mended is left out."""
     found: dict[str, DeviceTool] = {}
     for tool in tools:
         plain = _NOT_IN_NAMES.sub("_", tool.name)[:_MAX_NAME]
         name, number = plain, 2
         while name in found:
             name, number = f"{plain[: _MAX_NAME - 3]}_{number}", number + 1
-        parameters: dict[str, JsonValue] = msgspec.json.decode(tool.inputSchema)
-        found[name] = DeviceTool(tool.name, ToolSpec(name, tool.description, parameters))
+        spec = offerable(name, tool.description, msgspec.json.decode(tool.inputSchema) or {}, "a device")
+        if spec is not None:
+            found[name] = DeviceTool(tool.name, spec)
     return tuple(found.values())
 
 

@@ -1,4 +1,4 @@
-"""What the model may cost: prices, budgets, and the clock they go by."""
+"""Prices and budgets of language models, and the clock they go by."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from voiceagent.llm.failover.limits.tokens import ANSWER_TOKENS, answer_tokens, 
 from voiceagent.section import Section
 
 NANOS = 1_000_000_000
-"""Money is counted in billionths of the currency of the prices, in whole numbers, so that sums are exact."""
+"""Costs are counted in billionths of the currency of the prices, in whole numbers, so that sums are exact."""
 EVERYONE = "/all"
 """The account of all tenants together; no tenant has a slash in its name."""
 
@@ -33,7 +33,7 @@ class Budget(Section):
     """Of a UTC month."""
 
 
-class MoneySettings(Section):
+class BudgetSettings(Section):
     """Budgets."""
 
     path: str = ""
@@ -113,7 +113,7 @@ class Standing:
     share: float
 
 
-def standings(settings: MoneySettings, before: Mapping[tuple[str, str], int]) -> list[Standing]:
+def standings(settings: BudgetSettings, before: Mapping[tuple[str, str], int]) -> list[Standing]:
     """Of the accounts that have a budget; `before` is what (account, period) had spent, in nanos."""
     found: list[Standing] = []
     for (account, period), spent in before.items():

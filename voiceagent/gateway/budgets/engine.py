@@ -1,4 +1,4 @@
-"""The model within its budgets: warned of, answered by a cheaper one, then refused with a spoken sentence."""
+"""Budget layer: from one share of a budget on it warns, then a cheaper model answers, then a sentence is said."""
 
 import logging
 from collections.abc import AsyncGenerator, Callable
@@ -10,8 +10,8 @@ from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import (
     NANOS,
     BudgetAlert,
+    BudgetSettings,
     Level,
-    MoneySettings,
     PeriodClock,
     Price,
     Standing,
@@ -20,18 +20,18 @@ from voiceagent.gateway.budgets.accounts import (
 )
 from voiceagent.gateway.budgets.ledger import Ledger, MemoryLedger
 from voiceagent.gateway.budgets.sqlite import SqliteLedger
-from voiceagent.guard.refusals import spoken
 from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, TextDelta, ToolCall
+from voiceagent.llm.layers import sentence_for
 
 logger = logging.getLogger(__name__)
 
 AlertHook = Callable[[BudgetAlert], None]
 
 
-def ledger_of(settings: MoneySettings, clock: PeriodClock | None = None) -> Ledger:
+def ledger_of(settings: BudgetSettings, clock: PeriodClock | None = None) -> Ledger:
     """The ledger that the settings ask for. Raises ConfigError for a Redis address that is none."""
     if settings.redis is not None:
-        extras.need("redis", "[llm.money] redis")
+        extras.need("redis", "[llm.budgets] redis")
         from voiceagent.gateway.budgets.redis import RedisLedger  # only who configures it needs the package
 
         return RedisLedger(settings.redis, settings.keep_days, clock)
@@ -51,7 +51,7 @@ class BudgetedLlm:
         self,
         engine: LlmEngine,
         ledger: Ledger,
-        settings: MoneySettings,
+        settings: BudgetSettings,
         price: Price,
         cheaper: LlmEngine | None = None,
         on_alert: AlertHook | None = None,
@@ -67,7 +67,11 @@ class BudgetedLlm:
         self._steps = [step for step in steps if step[1] != "degrade" or cheaper is not None]
         self._steps.append((settings.warn, "warn"))
         self._alerted: dict[tuple[str, bool, Level], str] = {}
-        """The period in which it was last told that an account (its day or its month) has reached a level."""
+        """The period of the last alert that an account (its day or its month) has reached a level."""
+
+    @property
+    def inner(self) -> LlmEngine:
+        return self._engine
 
     @property
     def talk_tokens(self) -> int | None:
@@ -95,7 +99,7 @@ class BudgetedLlm:
         try:
             if level == "refuse":
                 cost = 0
-                yield TextDelta(spoken(self._settings.sentences, request))
+                yield TextDelta(sentence_for(request, self._settings.sentences))
                 yield Completed()
                 return
             engine = self._cheaper if level == "degrade" and self._cheaper is not None else self._engine
@@ -121,16 +125,16 @@ class BudgetedLlm:
         await self._ledger.close()
 
     def _level(self, found: list[Standing]) -> Level | None:
-        """The highest step that any budget has reached; tells of each once."""
+        """The highest step that any budget has reached; there is one alert for each."""
         reached: set[Level] = set()
         for standing in found:
             for share, level in self._steps:
                 if share and standing.share >= share:
                     reached.add(level)
-                    self._tell(standing, level)
+                    self._report(standing, level)
         return next((level for _, level in self._steps if level in reached), None)
 
-    def _tell(self, standing: Standing, level: Level) -> None:
+    def _report(self, standing: Standing, level: Level) -> None:
         kind = (standing.account, is_day(standing.period), level)
         if self._alerted.get(kind) == standing.period:
             return

@@ -1,4 +1,4 @@
-"""A ledger that all processes share, in Redis."""
+"""Ledger that all processes share, in Redis."""
 
 import asyncio
 import logging
@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from voiceagent.errors import EngineError
 from voiceagent.gateway.budgets.accounts import PeriodClock
 from voiceagent.gateway.budgets.ledger import Account, Books, Kind, Reservation, budgets, entries
+from voiceagent.gateway.redis import Presence, Script, connect
 from voiceagent.llm.base import Caller
-from voiceagent.llm.failover.limits.redis import Presence, Script, connect
 
 logger = logging.getLogger(__name__)
 

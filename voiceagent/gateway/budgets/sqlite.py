@@ -1,4 +1,4 @@
-"""A ledger that outlives the process, in one SQLite file."""
+"""Ledger that outlives the process, in one SQLite file."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ CREATE TABLE spend (
 CREATE TABLE clock (one INTEGER PRIMARY KEY CHECK (one = 1), latest REAL NOT NULL) STRICT;
 INSERT INTO clock VALUES (1, 0.0)
 """
-_LAYOUT = Layout("[llm.money] path", APPLICATION_ID, SCHEMA_VERSION, _SCHEMA)
+_LAYOUT = Layout("[llm.budgets] path", APPLICATION_ID, SCHEMA_VERSION, _SCHEMA)
 _ADD = """
 INSERT INTO spend (kind, name, period, nanos) VALUES (?, ?, ?, ?)
 ON CONFLICT (period, kind, name) DO UPDATE SET nanos = nanos + excluded.nanos

@@ -1,4 +1,4 @@
-"""A/B splits: who is in which arm, and what became of it."""
+"""Experiments (A/B splits): who is in which arm, and what was observed there."""
 
 import asyncio
 import hashlib
@@ -19,7 +19,7 @@ from voiceagent.gateway.experiments.report import ExperimentReport, Tally, repor
 from voiceagent.gateway.routes.options import Groups, Name, Names, endpoints
 from voiceagent.gateway.routes.rules import Route
 from voiceagent.llm.base import Caller, Effort
-from voiceagent.llm.failover.outcome import Outcome
+from voiceagent.llm.failover.reports import Outcome
 from voiceagent.section import Section
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Experiments:
     # -- what is seen -----------------------------------------------------------------------------------------------
 
     def observe_outcome(self, outcome: Outcome) -> None:
-        """One attempt at an endpoint, as the edge tells its observers."""
+        """One attempt at an endpoint, as failover reports it."""
         route = self._turns.get(outcome.caller)
         if route is None or not route.arm or outcome.check:
             return

@@ -1,4 +1,4 @@
-"""What a client of the proxy asks, in OpenAI's chat completions: read, checked, and in our own words."""
+"""Requests to the proxy: OpenAI's chat completions, parsed, checked, and as our own LlmRequest."""
 
 import re
 from collections.abc import Mapping
@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 import msgspec
-from pydantic import JsonValue
 
 from voiceagent.errors import Refused
 from voiceagent.llm.base import Caller, Effort, LlmRequest, Message, NamedTool, Role, ToolCall, ToolChoice, ToolSpec
+from voiceagent.tools.schema import offerable
 
 MODEL = "voiceagent"
 """The one model that is served."""
@@ -109,7 +109,7 @@ class _RequestBody(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request. `usage`: the client wants the tokens told at the end of a stream."""
+    """A request. `usage`: the client wants the tokens at the end of a stream."""
 
     request: LlmRequest
     stream: bool
@@ -244,8 +244,10 @@ def _tools(sent: list[_Tool]) -> tuple[ToolSpec, ...]:
         if _depth(function.parameters) > MOST_DEPTH:
             raise _refused("the parameters are nested too deeply", f"{at}.function.parameters")
         names.add(function.name)
-        parameters = cast(dict[str, JsonValue] | None, function.parameters)
-        tools.append(ToolSpec(function.name, function.description or "", parameters))
+        spec = offerable(function.name, function.description, function.parameters, "a client of the proxy")
+        if spec is None:
+            raise _refused("the parameters must be the JSON schema of an object", f"{at}.function.parameters")
+        tools.append(spec)
     return tuple(tools)
 
 

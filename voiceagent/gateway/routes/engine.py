@@ -1,4 +1,4 @@
-"""The routes at work: a language model that asks the endpoints of a request's route."""
+"""Route layer: a language model that asks the endpoints of a request's route."""
 
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
@@ -13,7 +13,7 @@ from voiceagent.llm.base import LlmEngine, LlmEvent, LlmRequest
 Now = Callable[[], datetime]
 
 
-class Edge(LlmEngine, Protocol):
+class EndpointGroup(LlmEngine, Protocol):
     """An engine over many endpoints, of which a request may be given some."""
 
     def among(self, names: Collection[str]) -> LlmEngine: ...
@@ -26,8 +26,10 @@ def utc_now() -> datetime:
 class RoutedLlm:
     """Each request goes to the endpoints of its route, or of its arm where it is part of an experiment."""
 
-    def __init__(self, edge: Edge, router: Router, experiments: Experiments | None = None, now: Now = utc_now) -> None:
-        self._edge = edge
+    def __init__(
+        self, inner: EndpointGroup, router: Router, experiments: Experiments | None = None, now: Now = utc_now
+    ) -> None:
+        self._inner = inner
         self._router = router
         self._experiments = experiments
         self._now = now
@@ -36,15 +38,19 @@ class RoutedLlm:
         """Requests by route since the start."""
 
     @property
+    def inner(self) -> LlmEngine:
+        return self._inner
+
+    @property
     def talk_tokens(self) -> int | None:
-        return self._edge.talk_tokens
+        return self._inner.talk_tokens
 
     async def open(self) -> None:
-        """Raises ConfigError as the edge does, and for an experiment's file that cannot be used."""
+        """Raises ConfigError as the inner engine does, and for an experiment's file that cannot be used."""
         if self._experiments is not None:
             await self._experiments.open()
         try:
-            await self._edge.open()
+            await self._inner.open()
         except BaseException:
             await self.close()
             raise
@@ -67,12 +73,12 @@ class RoutedLlm:
                 yield event
 
     async def close(self) -> None:
-        await self._edge.close()
+        await self._inner.close()
         if self._experiments is not None:
             await self._experiments.close()
 
     def _part(self, names: tuple[str, ...]) -> LlmEngine:
         part = self._parts.get(names)
         if part is None:
-            part = self._parts[names] = self._edge.among(names)
+            part = self._parts[names] = self._inner.among(names)
         return part

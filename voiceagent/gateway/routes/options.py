@@ -1,4 +1,4 @@
-"""`[[llm.routes]]`: which requests go to which endpoints, and how hard the model is to think."""
+"""Options of `[[llm.routes]]`: which requests go to which endpoints, and how hard the model is to think."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which route a request takes: a pure function of the request and the time."""
+"""Rules that decide which route a request takes: a pure function of the request and the time."""
 
 import re
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from voiceagent.errors import ConfigError
 from voiceagent.gateway.routes.options import DAYS, Groups, RouteOptions, between, endpoints
 from voiceagent.llm.base import Effort, LlmRequest
+from voiceagent.llm.layers import last_words
 from voiceagent.tts.voices import language_of
 
 SEARCHED = 4_000
@@ -68,11 +69,6 @@ class Router:
         """`now` must know its time zone. What no rule takes may go to all endpoints."""
         question = _question(request)
         return next((rule.route for rule in self._rules if _takes(rule, question, now)), self._default)
-
-
-def last_words(request: LlmRequest) -> str:
-    """What the user said last, '' where the talk has nothing of the user's."""
-    return next((message.content for message in reversed(request.messages) if message.role == "user"), "")
 
 
 def count_words(text: str) -> float:

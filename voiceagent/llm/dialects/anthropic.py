@@ -12,8 +12,9 @@ from voiceagent.llm.base import Effort, LlmRequest, Message, NamedTool, ToolSpec
 from voiceagent.llm.dialects.anthropic_stream import MessagesReader
 from voiceagent.llm.dialects.base import alternating, instructions, refused_field
 from voiceagent.llm.dialects.calls import arguments_object
-from voiceagent.llm.dialects.recall import Json, Recall
+from voiceagent.llm.dialects.recall import Recall
 from voiceagent.llm.http import HttpOptions, key_from
+from voiceagent.llm.lenient import Json
 from voiceagent.llm.remote import RemoteLlm
 from voiceagent.models.store import ModelStore
 from voiceagent.section import KeySecret, WebAddress

@@ -1,153 +1,157 @@
-"""The streamed answer of Anthropic's messages API, without I/O."""
+"""The reader of answers of Anthropic's messages API, without I/O."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import msgspec
 from pydantic import JsonValue
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, TextDelta, Thinking
-from voiceagent.llm.dialects.base import Reason, Usage
-from voiceagent.llm.dialects.calls import CallParts, arguments_text
+from voiceagent.llm.dialects.base import Usage
+from voiceagent.llm.dialects.calls import CallParts
+from voiceagent.llm.dialects.endings import Ending, ending_of
 from voiceagent.llm.dialects.recall import Recall
-from voiceagent.llm.refusal import ServerError, streamed_error
+from voiceagent.llm.lenient import (
+    Json,
+    first_count,
+    id_of,
+    index_of,
+    json_text,
+    object_of,
+    objects_of,
+    text_of,
+    word_of,
+)
 
-_REASONS: Mapping[str, Reason] = {
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "content_filter",
-    "tool_use": "tool_calls",
+_COUNTS = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "cache_read_input_tokens": "cached_tokens",
+    "cache_creation_input_tokens": "",
 }
+"""With what servers of another descent call them."""
 
 
-class _Block(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    id: str = ""
-    name: str = ""
-    input: msgspec.Raw = msgspec.Raw()
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
-    """Thinking that is sent encrypted."""
+@dataclass(slots=True)
+class _Thought:
+    """A block of thinking; `data` where it is sent encrypted."""
 
-
-class _Delta(msgspec.Struct):
-    type: str = ""
-    text: str = ""
-    partial_json: str = ""
-    thinking: str = ""
-    signature: str = ""
-    stop_reason: str | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
-class _Start(msgspec.Struct):
-    usage: _Usage | None = None
-
-
-class _Event(msgspec.Struct):
     type: str
-    index: int = 0
-    message: _Start | None = None
-    content_block: _Block | None = None
-    delta: _Delta | None = None
-    usage: _Usage | None = None
-    error: ServerError | None = None
+    thinking: str
+    signature: str
+    data: str
+
+    @property
+    def kept(self) -> JsonValue:
+        if self.type == "redacted_thinking":
+            return {"type": self.type, "data": self.data}
+        return {"type": self.type, "thinking": self.thinking, "signature": self.signature}
 
 
 class MessagesReader:
+    """Also of an answer that was not streamed: a message with all its blocks."""
+
     def __init__(self, recall: Recall) -> None:
-        self.reason: Reason | None = None
+        self.ending: Ending | None = None
+        self.word = ""
         self.ended = False
         self.usage = Usage()
         self._recall = recall
-        self._counted = _Usage()
+        self._counted: dict[str, int] = {}
         self._calls: dict[int, CallParts] = {}
         """By their block's index, those being written."""
-        self._thoughts: dict[int, _Block] = {}
+        self._thoughts: dict[int, _Thought] = {}
+        self._index = 0
+        """Of the latest block, where an event does not tell."""
 
-    def read(self, data: str) -> Iterator[LlmEvent]:
-        try:
-            event = msgspec.json.decode(data, type=_Event)
-        except (msgspec.MsgspecError, UnicodeEncodeError):
-            raise EngineError("llm", "bad_response", "the language model sent an event of no known kind") from None
-        match event:
-            case _Event(type="message_start", message=_Start(usage=_Usage() as usage)):
-                self._count(usage)
-            case _Event(type="content_block_start", content_block=_Block() as block):
-                yield from self._begin(event.index, block)
-            case _Event(type="content_block_delta", delta=_Delta() as delta):
-                yield from self._more(event.index, delta)
-            case _Event(type="content_block_stop"):
-                yield from self._end(event.index)
-            case _Event(type="message_delta"):
-                if event.usage is not None:
-                    self._count(event.usage)
-                if event.delta is not None and event.delta.stop_reason:
-                    self.reason = _REASONS.get(event.delta.stop_reason, "stop")
-            case _Event(type="message_stop"):
+    def read(self, event: Json) -> Iterator[LlmEvent]:
+        given = index_of(event.get("index"))
+        index = self._index if given is None else given
+        match word_of(event.get("type")):
+            case "message_start":
+                yield from self._message(object_of(event.get("message")))
+            case "message":
+                yield from self._message(event)
+                self.ended = True
+            case "content_block_start":
+                self._index = len(self._calls) + len(self._thoughts) if given is None else given
+                yield from self._begin(self._index, object_of(event.get("content_block")))
+            case "content_block_delta":
+                yield from self._more(index, object_of(event.get("delta")))
+            case "content_block_stop":
+                yield from self._end(index)
+            case "message_delta":
+                self._count(object_of(event.get("usage")))
+                self._stop(object_of(event.get("delta")).get("stop_reason"))
+            case "message_stop":
                 yield from self.rest()
                 self.ended = True
-            case _Event(type="error") if self.reason is None:
-                raise streamed_error(event.error or ServerError())
 
     def rest(self) -> Iterator[LlmEvent]:
-        if self.reason is None and not all(call.whole for call in self._calls.values()):
+        if self.ending is None and not all(call.whole for call in self._calls.values()):
             raise EngineError("llm", "bad_response", "the language model's stream ended within a tool call")
         for index in sorted(self._calls):
             yield from self._end(index)
 
-    def _begin(self, index: int, block: _Block) -> Iterator[LlmEvent]:
-        match block.type:
-            case "text" if block.text:
-                yield TextDelta(block.text)
+    def _message(self, message: Json) -> Iterator[LlmEvent]:
+        self._count(object_of(message.get("usage")))
+        content = message.get("content")
+        for block in objects_of([{"type": "text", "text": content}] if isinstance(content, str) else content):
+            self._index += 1
+            yield from self._begin(self._index, block)
+            yield from self._end(self._index)
+        self._stop(message.get("stop_reason"))
+
+    def _stop(self, reason: JsonValue) -> None:
+        word = word_of(reason)
+        if (ending := ending_of(word)) is not None:
+            self.ending, self.word = ending, word
+
+    def _begin(self, index: int, block: Json) -> Iterator[LlmEvent]:
+        kind = word_of(block.get("type"))
+        match kind:
             case "thinking" | "redacted_thinking":
-                self._thoughts[index] = block
-                yield Thinking(block.thinking)
+                thought = text_of(block.get("thinking"))
+                signature, data = text_of(block.get("signature")), text_of(block.get("data"))
+                self._thoughts[index] = _Thought(kind, thought, signature, data)
+                yield Thinking(thought)
             case "tool_use":
-                self._calls[index] = CallParts(index, block.id, block.name)
-                if (whole := arguments_text(block.input)) not in ("", "{}"):
+                self._calls[index] = CallParts(index, id_of(block.get("id")), word_of(block.get("name")))
+                if (whole := json_text(block.get("input"))) not in ("", "{}", "[]"):
                     self._calls[index].arguments.append(whole)
                 yield Thinking()
+            case "text" | "":
+                if text := text_of(block.get("text")):
+                    yield TextDelta(text)
 
-    def _more(self, index: int, delta: _Delta) -> Iterator[LlmEvent]:
-        if delta.text:
-            yield TextDelta(delta.text)
+    def _more(self, index: int, delta: Json) -> Iterator[LlmEvent]:
+        if text := text_of(delta.get("text")):
+            yield TextDelta(text)
+        thinking = text_of(delta.get("thinking"))
         if (thought := self._thoughts.get(index)) is not None:
-            thought.thinking += delta.thinking
-            thought.signature += delta.signature
-            yield Thinking(delta.thinking)
+            thought.thinking += thinking
+            thought.signature += text_of(delta.get("signature"))
+        if thinking or thought is not None:
+            yield Thinking(thinking)
         if (call := self._calls.get(index)) is not None:
-            call.arguments.append(delta.partial_json)
+            call.arguments.append(json_text(delta.get("partial_json")))
             yield Thinking()
 
     def _end(self, index: int) -> Iterator[LlmEvent]:
         if (parts := self._calls.pop(index, None)) is None:
             return
         call = parts.call()
-        if thoughts := [_kept(self._thoughts[place]) for place in sorted(self._thoughts) if place < index]:
+        if thoughts := [self._thoughts[place].kept for place in sorted(self._thoughts) if place < index]:
             self._recall.keep(call.id, {"thinking": thoughts})
         yield call
 
-    def _count(self, usage: _Usage) -> None:
+    def _count(self, usage: Json) -> None:
         """The end of the stream repeats some of the counts of its beginning, with newer values."""
-        for name in usage.__struct_fields__:
-            if getattr(usage, name) is not None:
-                setattr(self._counted, name, getattr(usage, name))
-        counted = self._counted
-        cached = counted.cache_read_input_tokens or 0
-        prompt = (counted.input_tokens or 0) + cached + (counted.cache_creation_input_tokens or 0)
-        self.usage = Usage(prompt, counted.output_tokens or 0, cached)
-
-
-def _kept(block: _Block) -> JsonValue:
-    if block.type == "redacted_thinking":
-        return {"type": block.type, "data": block.data}
-    return {"type": block.type, "thinking": block.thinking, "signature": block.signature}
+        for name, other in _COUNTS.items():
+            count = first_count(usage, name, other)
+            if count or (name == "output_tokens" and name in usage):
+                self._counted[name] = count
+        counted = {name: self._counted.get(name, 0) for name in _COUNTS}
+        cached = counted["cache_read_input_tokens"]
+        prompt = counted["input_tokens"] + cached + counted["cache_creation_input_tokens"]
+        self.usage = Usage(prompt, counted["output_tokens"], cached)

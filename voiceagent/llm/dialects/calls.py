@@ -85,16 +85,6 @@ def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
 
 
-def arguments_text(raw: msgspec.Raw) -> str:
-    """Arguments as JSON text: most servers send them as a string, some as an object."""
-    content = bytes(raw)
-    if content in (b"", b"null"):
-        return ""
-    if content.startswith(b'"'):
-        return msgspec.json.decode(content, type=str)
-    return content.decode("utf-8", "replace")
-
-
 def arguments_object(call: ToolCall) -> dict[str, JsonValue]:
     """A call's arguments for a prompt: servers that parse them fail on what is no object, so that becomes empty."""
     try:

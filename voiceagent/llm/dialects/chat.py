@@ -1,90 +1,41 @@
 """The OpenAI chat completion format without I/O: the request's body and the streamed answer."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-import msgspec
 from pydantic import JsonValue
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest, Message, NamedTool, TextDelta, Thinking, ToolCall, ToolSpec
-from voiceagent.llm.dialects.base import Reason, Usage, refused_field
-from voiceagent.llm.dialects.calls import CallAssembler, arguments_object, arguments_text
-from voiceagent.llm.dialects.recall import Json, Recall
-from voiceagent.llm.dialects.thinking import Split, ThinkFilter
+from voiceagent.llm.dialects.base import Usage, refused_field
+from voiceagent.llm.dialects.calls import CallAssembler, arguments_object
+from voiceagent.llm.dialects.endings import Ending, ending_of
+from voiceagent.llm.dialects.layout import ANY_ORDER, MessageLayout
+from voiceagent.llm.dialects.recall import Recall
 from voiceagent.llm.http import HttpOptions
-from voiceagent.llm.refusal import ServerError, streamed_error
+from voiceagent.llm.lenient import (
+    Json,
+    field,
+    first_count,
+    id_of,
+    index_of,
+    json_text,
+    object_of,
+    objects_of,
+    text_of,
+    word_of,
+)
 
 OPTIONAL = ("stream_options", "parallel_tool_calls", "reasoning_effort", "temperature")
 """Fields that an answer can do without, by the name under which servers refuse them."""
 
-_REASONS: Mapping[str, Reason] = {
-    "length": "length",
-    "max_tokens": "length",
-    "content_filter": "content_filter",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
-
-
-class _Part(msgspec.Struct):
-    """Mistral's reasoning models send lists of these instead of text."""
-
-    type: str = ""
-    text: str = ""
-    thinking: "list[_Part] | None" = None
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: msgspec.Raw = msgspec.Raw()
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct):
-    content: str | list[_Part] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _CachedTokens(msgspec.Struct):
-    cached_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _CachedTokens | None = None
-    prompt_cache_hit_tokens: int | None = None
-    """DeepSeek's word for the cached tokens."""
-    cached_tokens: int | None = None
-    """Moonshot's."""
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    finish_reason: str | None = None
-    usage: _Usage | None = None
-    """Moonshot's place for it."""
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: ServerError | str | None = None
-
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class ChatCompletions:
     """The dialect of OpenAI and of all servers that call themselves compatible with it, whose differences `without`,
-    `max_tokens_field` and `wants_reasoning` are."""
+    `max_tokens_field`, `wants_reasoning` and `layout` are."""
 
     options: HttpOptions
     url: str
@@ -94,7 +45,8 @@ class Chat:
     max_tokens_field: str = "max_tokens"
     wants_reasoning: bool = False
     """DeepSeek refuses a tool call in a prompt without the reasoning that led to it."""
-    recall: Recall = field(default_factory=Recall)
+    layout: MessageLayout = ANY_ORDER
+    recall: Recall = dataclasses.field(default_factory=Recall)
 
     def headers(self, key: str) -> dict[str, str]:
         if not key:
@@ -103,7 +55,7 @@ class Chat:
 
     def body(self, request: LlmRequest) -> Json:
         options = self.options
-        body: Json = {"model": options.model, "messages": [self._message(message) for message in request.messages]}
+        body: Json = {"model": options.model, "messages": [*map(self._message, self.layout.of(request.messages))]}
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         if options.temperature is not None:
             body["temperature"] = options.temperature
@@ -121,11 +73,13 @@ class Chat:
                     body["tool_choice"] = choice
         return {name: value for name, value in body.items() if name not in self.without}
 
-    def mended(self, refusal: bytes, sent: Mapping[str, JsonValue]) -> "tuple[str, Chat] | None":
+    def mended(self, refusal: bytes, sent: Mapping[str, JsonValue]) -> "tuple[str, ChatCompletions] | None":
         if (name := refused_field(refusal, sent, OPTIONAL)) is not None and name not in self.without:
             return name, replace(self, without=self.without | {name})
         if self.max_tokens_field == "max_tokens" in sent and b"max_tokens" in refusal:
             return "max_tokens", replace(self, max_tokens_field="max_completion_tokens")
+        if (laid_out := self.layout.mended(refusal)) is not None:
+            return laid_out[0], replace(self, layout=laid_out[1])
         if not self.wants_reasoning and b"reasoning_content" in refusal:
             return "tool calls without reasoning", replace(self, wants_reasoning=True)
         return None
@@ -149,80 +103,83 @@ class Chat:
 
 
 class ChatReader:
-    """`<think>` blocks in the text are told apart from it."""
+    """The reader of one answer. Of several choices the first one is read."""
 
     def __init__(self, recall: Recall) -> None:
-        self.reason: Reason | None = None
+        self.ending: Ending | None = None
+        self.word = ""
         self.ended = False
         self.usage = Usage()
         self._recall = recall
-        self._filter = ThinkFilter()
         self._calls = CallAssembler()
         self._reasoning: list[str] = []
         """In the field `reasoning_content`, which DeepSeek and Moonshot want to see again."""
+        self._choice: int | None = None
+        self._streamed = False
+        """Parts have come, so that a whole message says the same once more."""
 
-    def read(self, data: str) -> Iterator[LlmEvent]:
-        if data.strip() == "[DONE]":
-            self.ended = True
-            return
-        try:
-            chunk = msgspec.json.decode(data, type=_Chunk)
-        except (msgspec.MsgspecError, UnicodeEncodeError):
-            raise EngineError("llm", "bad_response", "the language model sent an event that is no chunk") from None
-        if chunk.error is not None and self.reason is None:
-            raise streamed_error(chunk.error)
-        if chunk.usage is not None:
-            self._count(chunk.usage)
-        for choice in chunk.choices or ():
-            if choice.usage is not None:
-                self._count(choice.usage)
-            if choice.delta is not None:
-                yield from self._delta(choice.delta)
-            if choice.finish_reason:
-                self.reason = _REASONS.get(choice.finish_reason, "stop")
-                yield from self._take_calls()
+    def read(self, event: Json) -> Iterator[LlmEvent]:
+        if usage := event.get("usage") or object_of(event.get("x_groq")).get("usage"):
+            self._count(object_of(usage))
+        for choice in objects_of(event.get("choices")):
+            if usage := choice.get("usage"):
+                self._count(object_of(usage))
+            index = index_of(choice.get("index")) or 0
+            self._choice = index if self._choice is None else self._choice
+            if index != self._choice:
+                continue
+            delta = choice.get("delta")
+            if not delta and not self._streamed:
+                delta = field(choice, "message", "text")
+            elif delta:
+                self._streamed = True
+            yield from self._delta(delta if isinstance(delta, dict) else {"content": delta})
+            word = word_of(choice.get("finish_reason"))
+            if (ending := ending_of(word)) is not None:
+                self.ending, self.word = ending, word
 
     def rest(self) -> Iterator[LlmEvent]:
-        yield from _events(self._filter.finish())
-        if not self._calls.whole:
+        if self.ending is None and not self._calls.whole:
             raise EngineError("llm", "bad_response", "the language model's stream ended within a tool call")
-        yield from self._take_calls()
-
-    def _delta(self, delta: _Delta) -> Iterator[LlmEvent]:
-        if thought := delta.reasoning_content or delta.reasoning:
-            yield Thinking(thought)
-        if delta.reasoning_content:
-            self._reasoning.append(delta.reasoning_content)
-        if isinstance(delta.content, str):
-            yield from _events(self._filter.push(delta.content))
-        for part in delta.content if isinstance(delta.content, list) else ():
-            yield from _events(Split(part.text, "".join(inner.text for inner in part.thinking or ())))
-        for call in delta.tool_calls or ():
-            function = call.function or _Function()
-            self._calls.add(call.index, call.id or "", function.name or "", arguments_text(function.arguments))
-            yield Thinking()
-
-    def _take_calls(self) -> Iterator[LlmEvent]:
         for number, call in enumerate(self._calls.take()):
             if number == 0 and self._reasoning:
                 self._recall.keep(call.id, {"reasoning_content": "".join(self._reasoning)})
             yield call
 
-    def _count(self, usage: _Usage) -> None:
-        details = usage.prompt_tokens_details
-        cached = details.cached_tokens if details is not None else None
-        self.usage = Usage(
-            usage.prompt_tokens or 0,
-            usage.completion_tokens or 0,
-            cached or usage.prompt_cache_hit_tokens or usage.cached_tokens or 0,
+    def _delta(self, delta: Json) -> Iterator[LlmEvent]:
+        reasoning = text_of(delta.get("reasoning_content"))
+        if thought := reasoning or text_of(field(delta, "reasoning", "thinking")):
+            yield Thinking(thought)
+        if reasoning:
+            self._reasoning.append(reasoning)
+        content = delta.get("content")
+        for part in content if isinstance(content, list) else [content]:
+            yield from _of_part(part)
+        if refusal := text_of(delta.get("refusal")):
+            yield TextDelta(refusal)
+        for call in (*objects_of(delta.get("tool_calls")), *objects_of(delta.get("function_call"))):
+            function = object_of(call.get("function")) or call
+            name, arguments = function.get("name"), function.get("arguments")
+            self._calls.add(index_of(call.get("index")), id_of(call.get("id")), word_of(name), json_text(arguments))
+            yield Thinking()
+
+    def _count(self, usage: Json) -> None:
+        details = object_of(usage.get("prompt_tokens_details"))
+        counted = Usage(
+            first_count(usage, "prompt_tokens", "input_tokens"),
+            first_count(usage, "completion_tokens", "output_tokens"),
+            first_count(details, "cached_tokens") or first_count(usage, "prompt_cache_hit_tokens", "cached_tokens"),
         )
+        if counted.input or counted.output:
+            self.usage = counted
 
 
-def _events(split: Split) -> Iterator[LlmEvent]:
-    if split.thought:
-        yield Thinking(split.thought)
-    if split.spoken:
-        yield TextDelta(split.spoken)
+def _of_part(part: JsonValue) -> Iterator[LlmEvent]:
+    """Mistral's reasoning models send lists of parts instead of text."""
+    if isinstance(part, dict) and ("thinking" in part or "reason" in word_of(part.get("type"))):
+        yield Thinking(text_of(field(part, "thinking", "reasoning")) or text_of(part))
+    elif text := text_of(part):
+        yield TextDelta(text)
 
 
 def _tool(tool: ToolSpec) -> Json:

@@ -1,16 +1,16 @@
 """Gemini's own API (`:streamGenerateContent`), of Google AI Studio and of Vertex AI."""
 
+import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from urllib.parse import quote
 
 import msgspec
 from pydantic import Field, JsonValue
 
-from voiceagent.errors import EngineError
 from voiceagent.llm.base import (
     Effort,
     LlmEvent,
@@ -23,11 +23,23 @@ from voiceagent.llm.base import (
     ToolChoice,
     ToolSpec,
 )
-from voiceagent.llm.dialects.base import Reason, Usage, alternating, instructions
-from voiceagent.llm.dialects.calls import arguments_object, arguments_text, new_call_id
-from voiceagent.llm.dialects.recall import Json, Recall
+from voiceagent.llm.dialects.base import Usage, alternating, instructions
+from voiceagent.llm.dialects.calls import arguments_object, new_call_id
+from voiceagent.llm.dialects.endings import Ending, ending_of
+from voiceagent.llm.dialects.recall import Recall
 from voiceagent.llm.http import HttpOptions, key_from
-from voiceagent.llm.refusal import ServerError, streamed_error
+from voiceagent.llm.lenient import (
+    Json,
+    field,
+    first_count,
+    id_of,
+    json_text,
+    object_of,
+    objects_of,
+    text_of,
+    truth_of,
+    word_of,
+)
 from voiceagent.llm.remote import RemoteLlm
 from voiceagent.models.store import ModelStore
 from voiceagent.section import KeySecret, WebAddress
@@ -40,16 +52,6 @@ BUDGETS: Mapping[Effort, int] = {"minimal": 512, "low": 1024, "medium": 8192, "h
 NO_SIGNATURE = "skip_thought_signature_validator"
 """What Google documents to be sent for calls that another model made."""
 
-_REASONS: Mapping[str, Reason] = {
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "LANGUAGE": "content_filter",
-}
-_BROKEN = ("MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS")
 _VERSION = re.compile(r"/v\d[a-z0-9]*(/|$)")
 
 
@@ -83,7 +85,7 @@ class Contents:
     options: GeminiLlmOptions
     thinks: bool = True
     unsigned: bool = True
-    recall: Recall = field(default_factory=Recall)
+    recall: Recall = dataclasses.field(default_factory=Recall)
 
     @property
     def url(self) -> str:
@@ -163,91 +165,63 @@ class Contents:
         return {"id": call_id} if "id" in self.recall.of(call_id) else {}
 
 
-class _FunctionCall(msgspec.Struct):
-    name: str = ""
-    args: msgspec.Raw = msgspec.Raw()
-    id: str | None = None
-
-
-class _Part(msgspec.Struct, rename="camel"):
-    text: str = ""
-    thought: bool = False
-    function_call: _FunctionCall | None = None
-    thought_signature: str = ""
-
-
-class _Content(msgspec.Struct):
-    parts: Sequence[_Part] = ()
-
-
-class _Candidate(msgspec.Struct, rename="camel"):
-    content: _Content | None = None
-    finish_reason: str | None = None
-
-
-class _Feedback(msgspec.Struct, rename="camel"):
-    block_reason: str | None = None
-
-
-class _UsageMetadata(msgspec.Struct, rename="camel"):
-    prompt_token_count: int = 0
-    tool_use_prompt_token_count: int = 0
-    candidates_token_count: int = 0
-    thoughts_token_count: int = 0
-    cached_content_token_count: int = 0
-
-
-class _Chunk(msgspec.Struct, rename="camel"):
-    candidates: Sequence[_Candidate] = ()
-    prompt_feedback: _Feedback | None = None
-    usage_metadata: _UsageMetadata | None = None
-    error: ServerError | None = None
-
-
 class ContentsReader:
+    """Fields are also read by their names with underscores, as some proxies write them."""
+
     def __init__(self, recall: Recall) -> None:
-        self.reason: Reason | None = None
+        self.ending: Ending | None = None
+        self.word = ""
         self.ended = False
         self.usage = Usage()
         self._recall = recall
 
-    def read(self, data: str) -> Iterator[LlmEvent]:
-        try:
-            chunk = msgspec.json.decode(data, type=_Chunk)
-        except (msgspec.MsgspecError, UnicodeEncodeError):
-            raise EngineError("llm", "bad_response", "the language model sent an event that is no chunk") from None
-        if chunk.error is not None and self.reason is None:
-            raise streamed_error(chunk.error)
-        if (usage := chunk.usage_metadata) is not None:
-            prompt = usage.prompt_token_count + usage.tool_use_prompt_token_count
-            answer = usage.candidates_token_count + usage.thoughts_token_count
-            self.usage = Usage(prompt, answer, usage.cached_content_token_count)
-        if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
-            self.reason = "content_filter"
-        for candidate in chunk.candidates:
-            for part in candidate.content.parts if candidate.content is not None else ():
-                yield from self._part(part)
-            if candidate.finish_reason in _BROKEN:
-                raise EngineError("llm", "bad_response", "the language model made a call that cannot be read")
-            if candidate.finish_reason:
-                self.reason = _REASONS.get(candidate.finish_reason, "stop")
+    def read(self, event: Json) -> Iterator[LlmEvent]:
+        if usage := field(event, "usageMetadata", "usage_metadata"):
+            self._count(object_of(usage))
+        feedback = object_of(field(event, "promptFeedback", "prompt_feedback"))
+        if (blocked := word_of(field(feedback, "blockReason", "block_reason"))) and not blocked.endswith("UNSPECIFIED"):
+            self.ending, self.word = "content_filter", blocked
+        for candidate in objects_of(event.get("candidates"))[:1]:
+            content = candidate.get("content")
+            parts = object_of(content).get("parts") if isinstance(content, dict) else content
+            for part in parts if isinstance(parts, list) else [parts]:
+                yield from self._part(part if isinstance(part, dict) else {"text": part})
+            word = word_of(field(candidate, "finishReason", "finish_reason"))
+            if (ending := ending_of(word)) is not None:
+                self.ending, self.word = ending, word
 
     def rest(self) -> Iterator[LlmEvent]:
         return iter(())
 
-    def _part(self, part: _Part) -> Iterator[LlmEvent]:
-        if (made := part.function_call) is not None:
-            call = ToolCall(made.id or new_call_id(), made.name, arguments_text(made.args) or "{}")
-            kept: Json = {"id": call.id} if made.id else {}
-            if part.thought_signature:
-                kept["thoughtSignature"] = part.thought_signature
+    def _part(self, part: Json) -> Iterator[LlmEvent]:
+        text = text_of(part.get("text"))
+        made = object_of(field(part, "functionCall", "function_call"))
+        if name := word_of(made.get("name")):
+            server_id = id_of(made.get("id"))
+            call = ToolCall(server_id or new_call_id(), name, json_text(made.get("args")) or "{}")
+            kept: Json = {"id": made.get("id")} if server_id else {}
+            if signature := text_of(field(part, "thoughtSignature", "thought_signature")):
+                kept["thoughtSignature"] = signature
             if kept:
                 self._recall.keep(call.id, kept)
             yield call
-        elif part.thought:
-            yield Thinking(part.text)
-        elif part.text:
-            yield TextDelta(part.text)
+        elif truth_of(part.get("thought")):
+            yield Thinking(text)
+        elif text:
+            yield TextDelta(text)
+
+    def _count(self, usage: Json) -> None:
+        def count(*names: str) -> int:
+            return sum(first_count(usage, name, _underscored(name)) for name in names)
+
+        prompt = count("promptTokenCount", "toolUsePromptTokenCount")
+        answer = count("candidatesTokenCount", "thoughtsTokenCount")
+        if prompt or answer:
+            self.usage = Usage(prompt, answer, count("cachedContentTokenCount"))
+
+
+def _underscored(name: str) -> str:
+    return re.sub(r"([A-Z])", r"_\1", name).lower()
 
 
 def _tool(tool: ToolSpec) -> Json:

@@ -1,16 +1,22 @@
 """Any language model behind OpenAI's `/chat/completions`: OpenAI's, Azure's, vLLM's, llama.cpp's, Ollama's."""
 
 import os
+import re
 from typing import ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
 
-from voiceagent.llm.dialects.chat import Chat
+from voiceagent.llm.dialects.chat import ChatCompletions
+from voiceagent.llm.dialects.markup import Habits
 from voiceagent.llm.http import HttpOptions, key_from
 from voiceagent.llm.remote import RemoteLlm
 from voiceagent.models.store import ModelStore
 from voiceagent.section import KeySecret, WebAddress
+
+_THINKERS = re.compile(r"(?i)thinking|(?:^|[-_/:])r1(?:$|[-_:])|qwq|reasoner")
+"""Models that always think, and whose templates open the thoughts themselves; where a server tells them apart, its
+first answer shows it."""
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -36,17 +42,18 @@ class OpenAILlm(RemoteLlm):
     Options = OpenAILlmOptions
 
     def __init__(self, options: OpenAILlmOptions, models: ModelStore) -> None:
-        super().__init__(options, _azure(options) if options.azure_api_version else _openai(options))
+        dialect = _azure(options) if options.azure_api_version else _openai(options)
+        super().__init__(options, dialect, Habits(begins_in_thought=_THINKERS.search(options.model) is not None))
 
 
-def _openai(options: OpenAILlmOptions) -> Chat:
-    return Chat(options, f"{options.base_url}/chat/completions", f"{options.base_url}/models")
+def _openai(options: OpenAILlmOptions) -> ChatCompletions:
+    return ChatCompletions(options, f"{options.base_url}/chat/completions", f"{options.base_url}/models")
 
 
-def _azure(options: OpenAILlmOptions) -> Chat:
+def _azure(options: OpenAILlmOptions) -> ChatCompletions:
     start = f"{options.base_url.removesuffix('/openai')}/openai"
     version = f"?api-version={options.azure_api_version}"
     deployment = quote(options.model, safe="")
-    return Chat(
+    return ChatCompletions(
         options, f"{start}/deployments/{deployment}/chat/completions{version}", f"{start}/models{version}", "api-key"
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-Json = dict[str, JsonValue]
+from voiceagent.llm.lenient import Json
 
 
 class Recall:

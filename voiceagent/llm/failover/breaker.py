@@ -1,4 +1,4 @@
-"""When an endpoint is let alone, and how it comes back."""
+"""Circuit breaker: decides when an endpoint gets no requests, and how it comes back."""
 
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Pure: told of every outcome, with the time in seconds of one monotonic clock."""
+    """Without effects: it is given every outcome, with the time in seconds of one monotonic clock."""
 
     def __init__(self, options: BreakerSection, health: Health) -> None:
         self._options = options
@@ -49,8 +49,8 @@ class Breaker:
         return self.state(now) is State.HALF_OPEN and not self._probing
 
     def probe(self, now: float) -> bool:
-        """A request begins; returns whether it is the one that finds out. If so, its outcome must be told, or
-        `released`."""
+        """A request begins; returns whether it is the one that finds out. If so, `succeeded`, `failed` or
+        `released` must follow."""
         probing = self.wants_probe(now)
         self._probing = self._probing or probing
         return probing

@@ -1,10 +1,10 @@
-"""Finds out whether endpoints live that nobody is asking: those without traffic, and those that were let alone."""
+"""Health checks of endpoints that get no requests: those without traffic, and those whose breaker is open."""
 
 import asyncio
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmRequest, Message
-from voiceagent.llm.failover.attempt import Attempt, AttemptOptions
+from voiceagent.llm.failover.attempt import ABOUT_THE_REQUEST, Attempt, AttemptOptions
 from voiceagent.llm.failover.endpoint import Endpoint
 from voiceagent.llm.failover.pool import Pool
 
@@ -13,11 +13,11 @@ QUEUE_SECONDS = 1.0
 """For the endpoint's rate limit."""
 LEAST_WAIT_SECONDS = 0.05
 MOST_WAIT_SECONDS = 1.0
-"""An endpoint may be let alone meanwhile: look again after this."""
+"""A breaker may open meanwhile: look again after this."""
 
 
 async def check_endpoints(pool: Pool) -> None:
-    """Runs for as long as the edge is open."""
+    """Runs for as long as the engine is open."""
     every = pool.options.failover.check_seconds
     async with asyncio.TaskGroup() as tasks:
         under_way: dict[str, asyncio.Task[None]] = {}
@@ -36,12 +36,12 @@ async def check_endpoints(pool: Pool) -> None:
 
 
 async def check(pool: Pool, endpoint: Endpoint) -> None:
-    """Ask for one token; the endpoint's breaker and statistics take note."""
+    """Ask for one token; the endpoint's breaker and statistics count the outcome."""
     attempt = Attempt(endpoint, CHECK, AttemptOptions(check=True, queue_seconds=QUEUE_SECONDS), pool.report)
     try:
         await attempt.first()
     except EngineError as error:
-        if error.code == "bad_request":  # some models answer no such short request: it lives
+        if error.code in ABOUT_THE_REQUEST:  # some models answer no such short request: it lives
             endpoint.succeeded(asyncio.get_running_loop().time())
     finally:
         await attempt.close()

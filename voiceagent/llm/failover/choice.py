@@ -1,4 +1,4 @@
-"""Which endpoint answers a request: a pure function of what is known about each.
+"""Choice of the endpoint that answers a request: a pure function of what is known about each.
 
 Every endpoint gets a score, the sum of weight times badness; the lowest is the best. The badnesses:
 

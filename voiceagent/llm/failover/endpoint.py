@@ -1,4 +1,4 @@
-"""One endpoint at work: its engine, how it is doing, and what it has cost."""
+"""Endpoint: its engine, its health and breaker, its rate limit, and what it has done and cost so far."""
 
 import asyncio
 import logging
@@ -9,11 +9,10 @@ from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.failover.breaker import Breaker, State
 from voiceagent.llm.failover.choice import Candidate, blended_price
-from voiceagent.llm.failover.gate import LimitGate
 from voiceagent.llm.failover.health import Health
+from voiceagent.llm.failover.limits.gates import LimitedGate
 from voiceagent.llm.failover.options import EndpointOptions, FailoverOptions
-from voiceagent.llm.failover.outcome import Outcome
-from voiceagent.llm.failover.status import EndpointStatus
+from voiceagent.llm.failover.reports import EndpointStatus, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +38,14 @@ class Totals:
 
 class Endpoint:
     def __init__(
-        self, options: EndpointOptions, engine: LlmEngine, gate: LimitGate | None, edge: FailoverOptions
+        self, options: EndpointOptions, engine: LlmEngine, gate: LimitedGate | None, shared: FailoverOptions
     ) -> None:
-        failover = edge.failover
+        """`shared` are the options of all endpoints; `gate` keeps the rate limit, None where there is none."""
+        failover = shared.failover
         self.options = options
         self.engine = engine
         self.gate = gate
-        self.health = Health(edge.balance.window_seconds)
+        self.health = Health(shared.balance.window_seconds)
         self.breaker = Breaker(failover.breaker, self.health)
         self.totals = Totals()
         self.in_flight = 0
@@ -53,7 +53,7 @@ class Endpoint:
         self.first_token_seconds = options.first_token_seconds or failover.first_token_seconds
         self.next_token_seconds = options.next_token_seconds or failover.next_token_seconds
         self.waiting: set[asyncio.Event] = set()
-        """Set when it is let alone: who waits for it then looks elsewhere."""
+        """Set when the breaker opens: requests that wait for it then look elsewhere."""
         self._checked = failover.check_seconds > 0
         self._price = blended_price(options.price_in, options.price_out)
 
@@ -79,12 +79,12 @@ class Endpoint:
         )
 
     def failed(self, now: float, error: EngineError, *, at_once: bool = False) -> None:
-        """A request went wrong here, and the endpoint is to blame; `at_once` if that is enough to let it alone."""
+        """A request went wrong here, and the endpoint is to blame; `at_once` if that is enough to open the breaker."""
         self.health.ended(now, failed=True)
         at_once = at_once or error.code in ALONE_ENOUGH
         if self.breaker.failed(now, at_once=at_once, retry_after=error.retry_after):
             seconds = self.breaker.reopens_in(now)
-            logger.warning("language model endpoint %s is let alone for %.1f s (%s)", self.name, seconds, error.code)
+            logger.warning("language model endpoint %s: breaker open for %.1f s (%s)", self.name, seconds, error.code)
             for event in self.waiting:
                 event.set()
 
@@ -117,6 +117,7 @@ class Endpoint:
             ttft_p95=health.p95(now),
             failure_rate=health.failure_rate(now),
             in_flight=self.in_flight,
+            waiting=0 if self.gate is None else self.gate.waiting,
             capacity=options.capacity,
             headroom=1.0 if self.gate is None else self.gate.headroom,
             requests=totals.requests,

@@ -1,9 +1,10 @@
-"""What `[llm]` of the edge says: the endpoints, how one is chosen, and what happens when one fails."""
+"""Options of the failover engine: the endpoints, how one is chosen, and what happens when one fails."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from voiceagent.llm.failover.limits.buckets import LimitSettings
 from voiceagent.section import Milliseconds, Seconds, Section
 
 Price = Annotated[float, Field(ge=0)]
@@ -60,9 +61,9 @@ class EndpointOptions(BaseModel):
     __str__ = __repr__
 
     @model_validator(mode="after")
-    def _no_edge_in_the_edge(self) -> Self:
-        if self.dialect == "edge":
-            raise ValueError("an endpoint's dialect cannot be the edge itself")
+    def _is_one_endpoint(self) -> Self:
+        if self.dialect in ("failover", "gateway"):
+            raise ValueError("an endpoint's dialect cannot be an engine over many endpoints")
         return self
 
 
@@ -122,8 +123,8 @@ class HedgeSection(Section):
 
 
 class BreakerSection(Section):
-    """When an endpoint is let alone. A refused key, a 429 or a first token that did not come in time is enough; an
-    endpoint's own Retry-After is obeyed."""
+    """When the breaker of an endpoint opens. A refused key, a 429 or a first token that did not come in time is enough;
+    an endpoint's own Retry-After is obeyed."""
 
     failures: Annotated[int, Field(ge=1)] = 3
     """After so many failures in a row."""
@@ -157,7 +158,7 @@ class FailoverSection(Section):
 
 
 class FailoverOptions(Section):
-    """`[llm] engine = "edge"`: everything under it."""
+    """`[llm] engine = "failover"`: everything under it."""
 
     endpoints: Annotated[tuple[EndpointOptions, ...], Field(min_length=1)]
     """The endpoints behind the one name."""
@@ -165,6 +166,8 @@ class FailoverOptions(Section):
     """How one is chosen."""
     failover: FailoverSection = FailoverSection()
     """When a request moves on."""
+    limits: LimitSettings = LimitSettings()
+    """How rate limits are kept."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -1,4 +1,4 @@
-"""All endpoints, and which of them a request goes to."""
+"""Pool of all endpoints: which of them a request goes to, and what became of all requests."""
 
 import asyncio
 import logging
@@ -8,10 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from voiceagent.llm.base import Caller
 from voiceagent.llm.failover.choice import choose
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.hedge import Hedges
+from voiceagent.llm.failover.health import Hedges
 from voiceagent.llm.failover.options import FailoverOptions
-from voiceagent.llm.failover.outcome import Observer, Outcome
-from voiceagent.llm.failover.status import FailoverStatus
+from voiceagent.llm.failover.reports import FailoverStatus, Observer, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ class Pool:
         self.hedges = Hedges(options.failover.hedge)
         self.observers: list[Observer] = []
         self.tasks: set[asyncio.Task[object]] = set()
-        """Every task of a request, so that none outlives the edge."""
+        """Every task of a request, so that none outlives the engine."""
         self.requests = self.hedged = self.resumed = self.failed = 0
         self._sessions: OrderedDict[str, str] = OrderedDict()
 

@@ -1,4 +1,4 @@
-"""From a request to its first event: at one endpoint after the other, at two at once when the first is late."""
+"""Race for the first event of an answer: one endpoint after the other, two at once when the first is late."""
 
 import asyncio
 from collections.abc import Callable, Collection
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import LlmEvent, LlmRequest
-from voiceagent.llm.failover.attempt import HANG_UP_SECONDS, Attempt, AttemptOptions
+from voiceagent.llm.failover.attempt import HANG_UP_SECONDS, Attempt, AttemptOptions, EmptyAnswer
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.outcome import Observer
 from voiceagent.llm.failover.pool import Pool
+from voiceagent.llm.failover.reports import Observer
 
 SHORT_QUEUE_SECONDS = 0.05
 """How long to wait for an endpoint's rate limit while there is another endpoint to ask."""
@@ -42,6 +42,8 @@ class Race:
     plan: Plan
     report: Observer
     hedged: bool = False
+    empty: list[EmptyAnswer] = field(default_factory=list)
+    """Answers of nothing that endpoints gave, at their first event."""
     _running: list[_Runner] = field(default_factory=list)
     _untried: set[str] = field(default_factory=set)
     _refused: list[Attempt] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Race:
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def winner(self) -> tuple[Attempt, LlmEvent]:
-        """The attempt that spoke first, and what it said. The others are called off. Raises the last EngineError when
+        """The attempt that spoke first, and what it said. The others are cancelled. Raises the last EngineError when
         all have failed."""
         self._untried = set(self.plan.names)
         self._start()
@@ -65,7 +67,7 @@ class Race:
         raise self._error or EngineError("llm", "unavailable", "there is no language model to ask")
 
     async def close(self) -> None:
-        """Call off whatever is under way, and wait until its connections are closed."""
+        """Cancel whatever is under way, and wait until its connections are closed."""
         for runner in self._running:
             runner.attempt.give_up()
             self._abandon(runner)
@@ -84,8 +86,8 @@ class Race:
         self._untried.discard(endpoint.name)
         failover = self.pool.options.failover
         queue_seconds = SHORT_QUEUE_SECONDS if self._untried or second else failover.queue_seconds
-        manner = AttemptOptions(hedged=second, resumed=self.plan.resumed, queue_seconds=queue_seconds)
-        attempt = Attempt(endpoint, self.plan.request_for(endpoint), manner, self.report)
+        options = AttemptOptions(hedged=second, resumed=self.plan.resumed, queue_seconds=queue_seconds)
+        attempt = Attempt(endpoint, self.plan.request_for(endpoint), options, self.report)
         task = asyncio.create_task(attempt.first(), name=f"llm {endpoint.name}")
         self.pool.own(task)
         task.add_done_callback(self._woken)
@@ -118,6 +120,8 @@ class Race:
             if not isinstance(error, EngineError):
                 raise error
             self._error = error
+            if isinstance(error, EmptyAnswer):
+                self.empty.append(error)
             if error.code == "bad_request":
                 self._refused.append(runner.attempt)
         return None

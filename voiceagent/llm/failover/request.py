@@ -1,5 +1,5 @@
-"""One request of a caller, until it is answered to the end: by one endpoint, or by several of which each goes on where
-the last broke off."""
+"""Request of a caller, until it is answered to the end: by one endpoint, or by several of which each goes on where the
+last broke off."""
 
 import logging
 from collections.abc import AsyncGenerator, Collection
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import Completed, LlmEvent, LlmRequest, TextDelta, ToolCall
-from voiceagent.llm.failover.attempt import Attempt
+from voiceagent.llm.failover.attempt import Attempt, EmptyAnswer
 from voiceagent.llm.failover.endpoint import Endpoint
-from voiceagent.llm.failover.outcome import Outcome
 from voiceagent.llm.failover.pool import Pool
 from voiceagent.llm.failover.race import Plan, Race
+from voiceagent.llm.failover.reports import Outcome
 from voiceagent.llm.failover.resume import Joint, continuation
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,10 @@ class FailoverRequest:
         self._called = False
         self._resumes = 0
         self._hedged = False
+        self._empty: list[EmptyAnswer] = []
+        """Answers of nothing so far."""
+        self._silent: set[str] = set()
+        """The endpoints that gave one, which are not asked again."""
         self._spent = _Spent()
 
     async def events(self) -> AsyncGenerator[LlmEvent, None]:
@@ -59,8 +63,15 @@ class FailoverRequest:
                         following = await attempt.following()
                     return
                 except EngineError as error:
-                    if attempt is None or not self._may_resume():
-                        raise
+                    self._empty += race.empty
+                    if isinstance(error, EmptyAnswer) and attempt is not None:
+                        self._empty.append(error)
+                    self._silent.update(one.completed.endpoint for one in self._empty)
+                    if attempt is None or not self._may_resume(error):
+                        if (end := self._empty_end()) is None:
+                            raise
+                        yield self._completed(end)
+                        return
                     failed = attempt
                     name, code, length = attempt.endpoint.name, error.code, len(self._said)
                     logger.warning("language model endpoint %s broke off (%s) after %d characters", name, code, length)
@@ -80,14 +91,25 @@ class FailoverRequest:
         """After a failure in mid-answer its endpoint comes last, and every other one may be asked again."""
         if failed is None:
             return Plan(self._request, lambda endpoint: self._request, self._names)
-        self._resumes += 1
         least = (failed.endpoint.name,)
-        return Plan(self._request, self._continued, self._names, least, resumed=True)
+        if self._silent and not self._said:  # nothing is to be gone on with
+            names = [name for name in self._names if name not in self._silent]
+            return Plan(self._request, lambda endpoint: self._request, names, least)
+        self._resumes += 1
+        return Plan(self._request, self._continued, self._names, least, resumed=bool(self._said))
 
     def _continued(self, endpoint: Endpoint) -> LlmRequest:
         return continuation(self._request, self._said, endpoint.options.resume)
 
-    def _may_resume(self) -> bool:
+    def _empty_end(self) -> Completed | None:
+        """How the request ends when all that could be had was an answer of nothing: as the endpoint ended it, unless it
+        gave no reason for that."""
+        ends = [one.completed for one in self._empty if not one.is_a_fault]
+        return ends[-1] if ends and not self._said and not self._called else None
+
+    def _may_resume(self, error: EngineError) -> bool:
+        if isinstance(error, EmptyAnswer):
+            return any(name not in self._silent for name in self._names)
         return self._called or self._resumes < self._pool.options.failover.resumes
 
     def _joined(self, event: LlmEvent, joint: Joint | None) -> list[LlmEvent]:

@@ -1,4 +1,4 @@
-"""How an answer that broke off goes on at another endpoint, so that no word is heard twice and none is lost.
+"""Resumption of an answer that broke off, at another endpoint, so that no word is heard twice and none is lost.
 
 The other model is asked to begin with the last words that were said, and those are cut off again: so it is certain
 where its words join on, where a space belongs, and how a word that broke in its middle ends. The words are so many that

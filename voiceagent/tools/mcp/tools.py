@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import mcp_types
 from pydantic import JsonValue
@@ -12,6 +11,7 @@ from voiceagent.llm.base import Caller, ToolSpec
 from voiceagent.tools.base import ToolError, ToolPolicy
 from voiceagent.tools.mcp.connection import McpConnection
 from voiceagent.tools.mcp.names import offered
+from voiceagent.tools.schema import offerable
 
 DESCRIPTION_CHARS = 4_000
 """The most of a description that models are shown."""
@@ -43,18 +43,18 @@ def tools_of(
     policy_of: Callable[[str, ToolPolicy], ToolPolicy],
     taken: Collection[str] = (),
 ) -> tuple[McpTool, ...]:
-    """Those that are allowed. One that the server itself marks as destructive is confirmed first, unless `policy_of`
-    says otherwise."""
+    """Those that are allowed and can be offered. One that the server itself marks as destructive is confirmed first,
+    unless `policy_of` says otherwise."""
     by_name = {tool.name: tool for tool in listed if allowed is None or tool.name in allowed}
-    return tuple(
-        McpTool(
-            ToolSpec(name, (by_name[own].description or "")[:DESCRIPTION_CHARS], _schema(by_name[own])),
-            policy_of(own, ToolPolicy(confirm=_is_destructive(by_name[own]))),
-            own,
-            connection,
-        )
-        for name, own in offered(by_name, prefix, taken).items()
-    )
+    tools: list[McpTool] = []
+    for name, own in offered(by_name, prefix, taken).items():
+        tool = by_name[own]
+        description = (tool.description or "")[:DESCRIPTION_CHARS]
+        spec = offerable(name, description, tool.input_schema, f"MCP server {connection.label}")
+        if spec is not None:
+            policy = policy_of(own, ToolPolicy(confirm=_is_destructive(tool)))
+            tools.append(McpTool(spec, policy, own, connection))
+    return tuple(tools)
 
 
 def told(result: mcp_types.CallToolResult) -> str:
@@ -75,12 +75,6 @@ def told(result: mcp_types.CallToolResult) -> str:
     if not parts and result.structured_content is not None:
         parts.append(json.dumps(result.structured_content, ensure_ascii=False))
     return "\n".join(parts)
-
-
-def _schema(tool: mcp_types.Tool) -> dict[str, JsonValue]:
-    """Endpoints want an object with properties, and some do not know `$schema`."""
-    schema = {key: value for key, value in tool.input_schema.items() if key != "$schema"}
-    return cast(dict[str, JsonValue], {"type": "object", "properties": {}} | schema)
 
 
 def _is_destructive(tool: mcp_types.Tool) -> bool:

@@ -12,9 +12,9 @@ from tests.support.telephone.systems.vendors import MEDIA_START, QUERY, Mark, Wo
 from tests.support.telephone.vendors import asked, audio, frames_of, heard, reply_begins, reply_ends
 from voiceagent.channels.base import Action, CloseSocket, Frame, Send
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.vendor_protocol import MOST_HELD, VendorCall
 from voiceagent.channels.telephone.vendors.asterisk import FORMATS, AsteriskProtocol
 from voiceagent.channels.telephone.vendors.audiosocket import AudioSocketProtocol
+from voiceagent.channels.telephone.wire import MAX_HELD, VendorCall
 from voiceagent.session import commands as cmd
 from voiceagent.session.events import Event
 
@@ -151,10 +151,10 @@ def test_what_waits_is_void_after_a_flush_and_bounded() -> None:
     call.encode(reply_begins())
     call.encode(audio(60))
     call.receive("MEDIA_XOFF")
-    for _ in range(MOST_HELD):
+    for _ in range(MAX_HELD):
         assert call.encode(audio(60)) == []
     assert call._held is not None
-    assert len(call._held) == MOST_HELD
+    assert len(call._held) == MAX_HELD
     cut = frames_of(list(call.encode(reply_ends(status="cancelled"))))
     assert [other.understand(frame) for frame in cut] == [Word("clear")]
     assert call.receive("MEDIA_XON") == []

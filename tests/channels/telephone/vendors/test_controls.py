@@ -12,9 +12,12 @@ from tests.support.telephone.rest import VendorRest
 from tests.support.telephone.systems.consoles import PASSWORD, ConsoleServer
 from voiceagent.channels.base import CallController, ControlError, HangUp, SendDigits, Transfer
 from voiceagent.channels.telephone.call import Call
-from voiceagent.channels.telephone.control import CurrentCall, Operation
-from voiceagent.channels.telephone.settings import AsteriskSection, FreeSwitchSection, GenesysSection, VonageSection
-from voiceagent.channels.telephone.vendors.systems import asterisk_control, freeswitch_control, vonage_control
+from voiceagent.channels.telephone.control import ControlContext, CurrentCall, Operation
+from voiceagent.channels.telephone.vendors import asterisk, freeswitch, vonage
+from voiceagent.channels.telephone.vendors.asterisk import AsteriskSection
+from voiceagent.channels.telephone.vendors.freeswitch import FreeSwitchSection
+from voiceagent.channels.telephone.vendors.genesys import GenesysSection
+from voiceagent.channels.telephone.vendors.vonage import VonageSection
 
 TOKEN = SecretStr(PASSWORD)
 
@@ -28,7 +31,7 @@ def esl(
     server: ConsoleServer, call: CurrentCall, *, password: SecretStr = TOKEN, seconds: float = 5.0
 ) -> CallController:
     section = FreeSwitchSection(esl_port=server.port, esl_password=password)
-    control = freeswitch_control(section, seconds, call)
+    control = freeswitch.VENDOR.control(section, ControlContext(seconds, call))
     assert control is not None
     return control
 
@@ -37,7 +40,7 @@ def ami(
     server: ConsoleServer, call: CurrentCall, *, password: SecretStr = TOKEN, seconds: float = 5.0
 ) -> CallController:
     section = AsteriskSection(ami_port=server.port, ami_user="agent", ami_password=password, context="from-agent")
-    control = asterisk_control(section, seconds, call)
+    control = asterisk.VENDOR.control(section, ControlContext(seconds, call))
     assert control is not None
     return control
 
@@ -112,7 +115,7 @@ async def test_asterisk_s_rest_interface() -> None:
     async with VendorRest() as rest:
         rest.status = 204
         section = AsteriskSection(http=rest.url, ari_user="agent", ari_password=TOKEN)
-        control = asterisk_control(section, 5.0, current(channel="1700000000.1"))
+        control = asterisk.VENDOR.control(section, ControlContext(5.0, current(channel="1700000000.1")))
         assert control is not None
         await control.carry_out(HangUp())
         await control.carry_out(Transfer("+15550001"))
@@ -139,7 +142,7 @@ async def test_vonage_with_a_token_of_the_application_s(private_key: rsa.RSAPriv
     async with VendorRest() as rest:
         rest.status = 204
         section = VonageSection(application_id="app-1", private_key=SecretStr(pem), api_base=rest.url)
-        control = vonage_control(section, 5.0, current("63f61863-4a51"))
+        control = vonage.VENDOR.control(section, ControlContext(5.0, current("63f61863-4a51")))
         assert control is not None
         await control.carry_out(HangUp())
         await control.carry_out(Transfer("+15550001"))
@@ -158,7 +161,7 @@ async def test_vonage_with_a_token_of_the_application_s(private_key: rsa.RSAPriv
 @pytest.mark.parametrize("key", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
 async def test_a_key_that_is_none_is_an_error_without_the_key(key: str) -> None:
     section = VonageSection(application_id="app-1", private_key=SecretStr(key), api_base="http://127.0.0.1:9")
-    control = vonage_control(section, 5.0, current())
+    control = vonage.VENDOR.control(section, ControlContext(5.0, current()))
     assert (control is None) == (key == "")
     if control is not None:
         with pytest.raises(ControlError, match=r"^\[telephone.vonage\] private_key is not an RSA key in PEM$"):
@@ -166,10 +169,13 @@ async def test_a_key_that_is_none_is_an_error_without_the_key(key: str) -> None:
 
 
 def test_what_is_not_configured_has_no_interface() -> None:
-    assert asterisk_control(AsteriskSection(), 5.0, current()) is None
-    assert asterisk_control(AsteriskSection(ari_user="agent", ari_password=TOKEN), 5.0, current()) is None
-    assert freeswitch_control(FreeSwitchSection(), 5.0, current()) is None
-    assert vonage_control(VonageSection(application_id="app-1"), 5.0, current()) is None
+    assert asterisk.VENDOR.control(AsteriskSection(), ControlContext(5.0, current())) is None
+    assert (
+        asterisk.VENDOR.control(AsteriskSection(ari_user="agent", ari_password=TOKEN), ControlContext(5.0, current()))
+        is None
+    )
+    assert freeswitch.VENDOR.control(FreeSwitchSection(), ControlContext(5.0, current())) is None
+    assert vonage.VENDOR.control(VonageSection(application_id="app-1"), ControlContext(5.0, current())) is None
 
 
 def test_sections_are_checked() -> None:

@@ -13,9 +13,9 @@ from tests.support.telephone.systems.vendors import PEERS, Mark, Other, begun, p
 from tests.support.telephone.vendors import asked, audio, frames_of, heard, reply_begins, reply_ends
 from voiceagent.channels.base import CloseSocket, Execute, Frame, Send, SetTimer
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.media_stream.protocol import MOST_MALFORMED
-from voiceagent.channels.telephone.vendor_protocol import VendorCall
+from voiceagent.channels.telephone.media_stream.protocol import MAX_MALFORMED
 from voiceagent.channels.telephone.vendors.audiosocket import message
+from voiceagent.channels.telephone.wire import VendorCall
 from voiceagent.session import commands as cmd
 
 every_peer = pytest.mark.parametrize("name", PEERS)
@@ -82,7 +82,7 @@ BAD: dict[str, Frame] = {
 @every_peer
 def test_a_flood_of_bad_messages_ends_the_call(name: str) -> None:
     call, other = begun(name)
-    for _ in range(MOST_MALFORMED):
+    for _ in range(MAX_MALFORMED):
         assert call.receive(BAD[name]) == []
     actions = call.receive(BAD[name])
     assert isinstance(actions[-1], CloseSocket)

@@ -26,10 +26,10 @@ from voiceagent.audio.pcm import Pcm, to_bytes
 from voiceagent.channels.base import Action, CallControl, CloseSocket, Execute, Frame, HangUp, Send, SetTimer, Transfer
 from voiceagent.channels.telephone.audio import tones
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.vendor_protocol import VendorCall
 from voiceagent.channels.telephone.vendors.audiosocket import AudioSocketProtocol, message
 from voiceagent.channels.telephone.vendors.freeswitch import FreeSwitchProtocol
 from voiceagent.channels.telephone.vendors.genesys import GenesysProtocol
+from voiceagent.channels.telephone.wire import VendorCall
 from voiceagent.session import commands as cmd
 from voiceagent.session import events as ev
 from voiceagent.session.conversation import FunctionOutput
@@ -57,7 +57,7 @@ def told(call: VendorCall, *happened: ev.Event) -> list[Frame | Action]:
 def heard_out(call: VendorCall) -> list[Frame | Action]:
     """The reply was played: what the call does then, at once or a little later."""
     actions = told(call, ev.ResponsePlayed("r1"))
-    later = [one for one in actions if isinstance(one, SetTimer) and one.name == "farewell" and one.seconds is not None]
+    later = [one for one in actions if isinstance(one, SetTimer) and one.name == "listen" and one.seconds is not None]
     return [*actions, *(action for wake in later for action in call.on_timer(wake.name))]
 
 

@@ -29,8 +29,9 @@ from tests.support.telephone.systems.hostile import CASES
 from tests.support.telephone.systems.vendors import CALL_ID, MEDIA_START, ORGANIZATION
 from tests.support.telephone.twilio import Hung
 from voiceagent.channels.base import Frame
-from voiceagent.channels.telephone.auth import genesys_signature, genesys_signed, vonage_signed
-from voiceagent.channels.telephone.settings import TelephoneSection
+from voiceagent.channels.telephone.registry import TelephoneSection
+from voiceagent.channels.telephone.vendors.genesys import genesys_signature, genesys_signed
+from voiceagent.channels.telephone.vendors.vonage import vonage_signed
 from voiceagent.settings import Settings
 
 pytestmark = pytest.mark.real

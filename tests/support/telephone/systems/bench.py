@@ -16,8 +16,8 @@ from tests.support.telephone.twilio import Hung, SimulatedTwilio
 from tests.support.telephone.vendors import Json, Vendor
 from voiceagent.channels.base import CallController, Frame
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.vendor_protocol import VendorCall
 from voiceagent.channels.telephone.vendors.audiosocket import AudioPace, seconds_of
+from voiceagent.channels.telephone.wire import VendorCall
 from voiceagent.engines import Engines
 from voiceagent.server.connection import ConnectionHandler
 from voiceagent.server.metrics import Metrics

@@ -12,12 +12,12 @@ from voiceagent.audio.pcm import Pcm, to_bytes
 from voiceagent.channels.base import Frame
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import CallOptions
-from voiceagent.channels.telephone.vendor_protocol import VendorCall, VendorProtocol
 from voiceagent.channels.telephone.vendors.asterisk import AsteriskProtocol
 from voiceagent.channels.telephone.vendors.audiosocket import RATES, AudioSocketProtocol, message
 from voiceagent.channels.telephone.vendors.freeswitch import FreeSwitchProtocol
 from voiceagent.channels.telephone.vendors.genesys import GenesysProtocol
 from voiceagent.channels.telephone.vendors.vonage import VonageProtocol
+from voiceagent.channels.telephone.wire import VendorCall, VendorProtocol
 
 Json = dict[str, object]
 

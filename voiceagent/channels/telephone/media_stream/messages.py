@@ -1,8 +1,10 @@
-"""What arrives on a telephone's media stream, in the same words for all dialects of the Twilio family."""
+"""Messages of a telephone's media stream, in the same words for all dialects of the Twilio family, and their parser.
 
-import base64
-import binascii
-from dataclasses import dataclass
+What is needed is read strictly, what is not is passed over: audio counts whatever its time stamp looks like.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
@@ -25,9 +27,16 @@ class MalformedMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StreamStarted:
+    """The call has begun. Audio comes in `format`, and is sent in `send_format` where that is another one. `fields` is
+    all that the message told, for what only one vendor knows."""
+
     call: Call
     stream: str
     format: LineFormat
+    send_format: LineFormat | None = None
+    one_way: bool = False
+    """The message itself tells that nothing we send is heard."""
+    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +65,13 @@ class StreamStopped:
 
 Incoming = StreamStarted | AudioReceived | DigitPressed | MarkPlayed | StreamStopped
 
-Scalar = int | float | str | None
-
 
 class _Media(Struct):
     payload: bytes
     """msgspec reads base64."""
-    track: str | None = None
-    chunk: Scalar = None
-    timestamp: Scalar = None
+    track: object = None
+    chunk: object = None
+    timestamp: object = None
 
 
 class _Dtmf(Struct):
@@ -72,7 +79,7 @@ class _Dtmf(Struct):
 
 
 class _Mark(Struct):
-    name: str
+    name: int | str
 
 
 class _MediaMessage(Struct):
@@ -82,29 +89,18 @@ class _MediaMessage(Struct):
     media: _Media | None = None
     dtmf: _Dtmf | None = None
     mark: _Mark | None = None
-    name: str | None = None
+    name: object = None
     start: dict[str, object] | None = None
     extra_headers: object = None
-    streamSid: str = ""  # noqa: N815 - as it is spelled on the wire
-    stream_sid: str = ""
-    stream_id: str = ""
-    streamId: str = ""  # noqa: N815
+    streamSid: object = None  # noqa: N815 - as it is spelled on the wire
+    stream_sid: object = None
+    stream_id: object = None
+    streamId: object = None  # noqa: N815
 
     @property
     def stream(self) -> str:
-        return self.streamSid or self.stream_sid or self.stream_id or self.streamId
-
-
-class _JambonzMark(Struct):
-    name: str
-    event: str = "playout"
-
-
-class _JambonzMessage(Struct):
-    event: str = ""
-    type: str = ""
-    dtmf: int | str = ""
-    data: _JambonzMark | None = None
+        named = (self.streamSid, self.stream_sid, self.stream_id, self.streamId)
+        return next((text for name in named if (text := text_of(name))), "")
 
 
 CODECS: dict[str, Codec] = {
@@ -127,25 +123,24 @@ CODECS: dict[str, Codec] = {
 }
 """By the names that vendors give them. Exotel's applets have said `base64` where they mean linear."""
 RATES = frozenset((8000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000))
-MOST_TIME = 2**53
+MAX_NUMBER = 2**53
 
 _MESSAGE = msgspec.json.Decoder(_MediaMessage)
-_JAMBONZ = msgspec.json.Decoder(_JambonzMessage)
 _OBJECT: msgspec.json.Decoder[dict[str, object]] = msgspec.json.Decoder(dict[str, object])
 
 
 def read(frame: str, vendor: str, default: LineFormat, played: str) -> Incoming | None:
     """A JSON message; None for one that tells nothing to us. `default` is the format where `start` names none, `played`
-    the event by which a mark comes back. Raises Malformed."""
-    message = _decode(_MESSAGE, frame)
+    the event by which a mark comes back. Raises MalformedMessage."""
+    message = decode(_MESSAGE, frame)
     match message.event:
         case "start" if message.start is not None:
             return _started(message, vendor, default)
         case "media" if message.media is not None:
             media = message.media
-            if media.track is not None and not media.track.startswith("inbound"):
+            if isinstance(media.track, str) and not media.track.startswith("inbound"):
                 return None
-            return AudioReceived(media.payload, _number(media.timestamp), _number(media.chunk))
+            return AudioReceived(media.payload, whole_number(media.timestamp), whole_number(media.chunk))
         case "dtmf" if message.dtmf is not None:
             return DigitPressed(str(message.dtmf.digit).upper())
         case "stop":
@@ -153,121 +148,76 @@ def read(frame: str, vendor: str, default: LineFormat, played: str) -> Incoming 
         case "start" | "media" | "dtmf":
             raise MalformedMessage(1007, "the message has no body")
         case name if name == played:
-            mark = message.mark.name if message.mark is not None else message.name
+            mark = text_of(message.mark.name if message.mark is not None else message.name)
             return MarkPlayed(mark) if mark is not None else None
         case _:
             return None
 
 
-def read_jambonz(frame: str, vendor: str, *, started: bool) -> Incoming | None:
-    """jambonz' first text is the call itself; raises Malformed."""
-    if not started:
-        return _started_jambonz(_decode(_OBJECT, frame), vendor)
-    message = _decode(_JAMBONZ, frame)
-    if message.event == "dtmf":
-        return DigitPressed(str(message.dtmf).upper())
-    if message.type == "mark" and message.data is not None and message.data.event != "cleared":
-        return MarkPlayed(message.data.name)
-    return None
-
-
-def _decode(decoder: msgspec.json.Decoder[T], frame: str) -> T:
+def decode(decoder: msgspec.json.Decoder[T], frame: str) -> T:
+    """Raises MalformedMessage."""
     try:
         return decoder.decode(frame)
     except (ValueError, RecursionError):  # no JSON, wrong types, not base64, lone surrogates, nested too deeply
         raise MalformedMessage(1007, "the message is not valid") from None
 
 
-def _number(value: Scalar) -> int | None:
-    """Vendors send numbers as texts or as numbers."""
+def decode_object(frame: str) -> dict[str, object]:
+    """Raises MalformedMessage for what is no JSON object."""
+    return decode(_OBJECT, frame)
+
+
+def whole_number(value: object) -> int | None:
+    """Vendors send numbers as texts or as numbers, with a point or without."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
     try:
-        number = int(value) if value is not None else None
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if number is not None and 0 <= number < MOST_TIME else None
+    return int(number) if 0 <= number < MAX_NUMBER and number.is_integer() else None
 
 
-def _text(fields: dict[str, object], *names: str) -> str:
+def first_text(fields: Mapping[str, object], *names: str) -> str:
     """The first of these that is there: vendors spell them differently."""
     return next((found for name in names if (found := text_of(fields.get(name)))), "")
 
 
 def _started(message: _MediaMessage, vendor: str, default: LineFormat) -> StreamStarted:
     start = message.start or {}
-    parameters = {
-        **parameters_of(start.get("customParameters") or start.get("custom_parameters")),
-        **_headers(message.extra_headers or start.get("extra_headers") or start.get("extraHeaders")),
-        **_client_state(start.get("client_state")),
-    }
     call = Call(
         vendor,
-        id=_text(start, "callSid", "call_sid", "call_control_id", "callId", "call_id", "call_uuid"),
-        account=_text(start, "accountSid", "account_sid", "accountId", "account_id", "user_id"),
-        caller=_text(start, "from"),
-        called=_text(start, "to"),
-        parameters=parameters,
+        id=first_text(start, "callSid", "call_sid", "call_control_id", "callId", "call_id", "call_uuid"),
+        account=first_text(start, "accountSid", "account_sid", "accountId", "account_id", "user_id"),
+        caller=first_text(start, "from"),
+        called=first_text(start, "to"),
+        parameters=parameters_of(start.get("customParameters") or start.get("custom_parameters")),
     )
-    stream = message.stream or _text(start, "streamSid", "stream_sid", "stream_id", "streamId")
-    return StreamStarted(call, stream, _format(start.get("mediaFormat") or start.get("media_format"), default))
+    stream = message.stream or first_text(start, "streamSid", "stream_sid", "stream_id", "streamId")
+    line = format_of(start.get("mediaFormat") or start.get("media_format"), default)
+    return StreamStarted(
+        call,
+        stream,
+        line,
+        one_way=_one_way(start.get("tracks")),
+        fields={"extra_headers": message.extra_headers, **start},
+    )
 
 
-def _format(told: object, default: LineFormat) -> LineFormat:
-    """What `start` says of the audio. Raises Malformed for what we cannot do."""
+def _one_way(tracks: object) -> bool:
+    """Streams that can be spoken to carry the caller alone; only listeners get the other side as well."""
+    return isinstance(tracks, list) and any(isinstance(track, str) and "outbound" in track for track in tracks)
+
+
+def format_of(told: object, default: LineFormat) -> LineFormat:
+    """What `start` says of the audio. Raises MalformedMessage for what we cannot do."""
     if not isinstance(told, dict):
         return default
-    encoding = _text(told, "encoding").lower()
-    rate = _number(_text(told, "sampleRate", "sample_rate") or None) or default.rate
+    encoding = first_text(told, "encoding").lower()
+    rate = whole_number(first_text(told, "sampleRate", "sample_rate")) or default.rate
     codec = CODECS.get(encoding.partition(";")[0]) if encoding else default.codec
     if codec is None or rate not in RATES or (codec != "l16" and rate != 8000):
         raise MalformedMessage(1003, "this encoding is not supported")
-    if (_number(_text(told, "channels") or None) or 1) != 1:
+    if (whole_number(first_text(told, "channels")) or 1) != 1:
         raise MalformedMessage(1003, "only mono is supported")
     return LineFormat(codec, rate)
-
-
-def _headers(told: object) -> dict[str, str]:
-    """Plivo's `extraHeaders`: `a=1;b=2`, with commas, or JSON."""
-    if not isinstance(told, str):
-        return parameters_of(told)
-    if told.lstrip().startswith("{"):
-        try:
-            return parameters_of(_decode(_OBJECT, told))
-        except MalformedMessage:
-            return {}
-    pairs = (pair.partition("=") for pair in told.replace(";", ",").split(","))
-    return parameters_of({name.strip(): value.strip() for name, _, value in pairs if name.strip()})
-
-
-def _client_state(told: object) -> dict[str, str]:
-    """Telnyx' `client_state`: base64 of what we please. A JSON object gives its names, anything else one."""
-    if not isinstance(told, str) or not told:
-        return {}
-    try:
-        text = base64.b64decode(told, validate=True).decode()
-    except (binascii.Error, ValueError):
-        text = told
-    if text.startswith("{"):
-        try:
-            return parameters_of(_decode(_OBJECT, text))
-        except MalformedMessage:
-            pass
-    return parameters_of({"client_state": text})
-
-
-def _started_jambonz(told: dict[str, object], vendor: str) -> StreamStarted:
-    if _text(told, "mixType") not in ("", "mono"):
-        raise MalformedMessage(1003, "only mixType mono is supported")
-    if not _text(told, "callSid"):
-        raise MalformedMessage(1007, "the first message does not name the call")
-    rate = _number(_text(told, "sampleRate") or None) or 8000
-    if rate not in RATES:
-        raise MalformedMessage(1003, "this sample rate is not supported")
-    call = Call(
-        vendor,
-        id=_text(told, "callSid"),
-        account=_text(told, "accountSid"),
-        caller=_text(told, "from"),
-        called=_text(told, "to"),
-        parameters=parameters_of(told),
-    )
-    return StreamStarted(call, call.id, LineFormat("l16", rate))

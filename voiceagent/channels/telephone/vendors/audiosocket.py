@@ -13,11 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from voiceagent.audio.pcm import Pcm
-from voiceagent.channels.base import Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
-from voiceagent.channels.telephone.admission import call_options, identify_caller
+from voiceagent.channels.base import CallController, Frame, HangUp, Transfer
+from voiceagent.channels.channel import Channel, Denied, answering
 from voiceagent.channels.telephone.audio import LineFormat
 from voiceagent.channels.telephone.call import Call, parameters_of
+from voiceagent.channels.telephone.control import ControlContext
 from voiceagent.channels.telephone.media_stream.messages import (
     AudioReceived,
     DigitPressed,
@@ -26,16 +26,28 @@ from voiceagent.channels.telephone.media_stream.messages import (
     StreamStarted,
     StreamStopped,
 )
-from voiceagent.channels.telephone.settings import TelephoneSection
-from voiceagent.channels.telephone.vendor_protocol import Read, VendorCall
-from voiceagent.channels.telephone.vendors.systems import asterisk_control
+from voiceagent.channels.telephone.settings import Port, VendorSection
+from voiceagent.channels.telephone.vendor import Vendor, VendorRoutes
+from voiceagent.channels.telephone.vendors.asterisk import AsteriskSection, asterisk_control
+from voiceagent.channels.telephone.wire import Read, VendorCall
 from voiceagent.channels.transport import ClientDisconnected, MessageHandler
 from voiceagent.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 
-# Asterisk's AudioSocket: messages of a kind, a length and a payload on a TCP connection.
+class AudioSocketSection(VendorSection):
+    """Calls by Asterisk's AudioSocket."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on for them."""
+    port: Port | None = None
+    """The port; without one there are no such calls."""
+    announced_only: bool = False
+    """Take only calls that were announced before."""
+
+
+# -- the protocol -----------------------------------------------------------------------------------------------------
 
 HEADER = struct.Struct(">BH")
 """Kind and length of the payload in bytes, big-endian."""
@@ -53,7 +65,9 @@ def message(kind: int, payload: bytes = b"") -> bytes:
 
 
 class AudioSocketProtocol:
-    """A frame is one whole message. The call begins with its id and the first audio, whose kind tells the rate. There
+    """Messages of a kind, a length and a payload on a TCP connection.
+
+    A frame is one whole message. The call begins with its id and the first audio, whose kind tells the rate. There
     is no queue on the other side, and so nothing to clear: what was sent is heard."""
 
     name = "audiosocket"
@@ -88,7 +102,7 @@ class AudioSocketProtocol:
         if not self._id:
             raise MalformedMessage(1002, "the first message is not the call's id")
         if kind == DTMF:
-            return [DigitPressed(payload.decode("latin-1").upper())] if self._kind is not None else []
+            return [DigitPressed(payload.decode("latin-1").upper())]
         return self._hear(kind, payload) if kind in RATES else []
 
     def _identify(self, payload: bytes) -> Read:
@@ -137,7 +151,7 @@ class AudioSocketProtocol:
         return [message(ERROR, b"\x04"), message(HANG_UP)]
 
 
-# AudioSocket's messages on a TCP connection, as a `Transport`.
+# -- the connection ---------------------------------------------------------------------------------------------------
 
 BODY_SECONDS = 10.0
 """How long the rest of a message may take."""
@@ -201,12 +215,12 @@ class AudioSocketTransport:
         except OSError:
             raise ClientDisconnected from None
 
-    def set_message_handler(self, handler: MessageHandler | None) -> None: ...
+    def set_message_handler(self, taker: MessageHandler | None) -> None: ...
 
 
 ANNOUNCED_SECONDS = 60.0
 """How long an announced call may take to come."""
-MOST_ANNOUNCED = 1000
+MAX_ANNOUNCED = 1000
 GOODBYE_SECONDS = 1.0
 TENANT = "audiosocket"
 
@@ -220,7 +234,7 @@ class Announced:
     def add(self, call: str, parameters: Mapping[str, str]) -> None:
         self._calls[call] = (asyncio.get_running_loop().time(), parameters)
         self._calls.move_to_end(call)
-        while len(self._calls) > MOST_ANNOUNCED:
+        while len(self._calls) > MAX_ANNOUNCED:
             self._calls.popitem(last=False)
 
     def take(self, call: str) -> Mapping[str, str] | None:
@@ -228,15 +242,16 @@ class Announced:
         return parameters if asyncio.get_running_loop().time() - at < ANNOUNCED_SECONDS else None
 
 
-class AudioSocketChannel:
-    def __init__(self, host: ChannelHost, settings: TelephoneSection) -> None:
-        self._host = host
-        self._settings = settings
-        self._section = self._settings.audiosocket
+class AudioSocketServer:
+    """The port at which Asterisk connects, and the page that announces calls."""
+
+    def __init__(self, routes: VendorRoutes[AudioSocketSection]) -> None:
+        self._routes = routes
+        self._section = routes.section
         self._announced = Announced()
 
     async def announce(self, request: Request) -> Response:
-        identify_caller(self._host, TENANT, self._section, request, None)
+        self._routes.identify(request, request.method)
         try:
             call = str(uuid.UUID(request.path_params["call"]))
         except ValueError:
@@ -269,22 +284,25 @@ class AudioSocketChannel:
         known = self._announced.take(call)
         return {} if known is None and not self._section.announced_only else known
 
+    def _control(self, context: ControlContext) -> CallController | None:
+        """Asterisk's: the caller's channel is its own."""
+        section = self._routes.settings.section("asterisk")
+        return asterisk_control(section, context) if isinstance(section, AsteriskSection) else None
+
     async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One call; whatever becomes of it, the others go on."""
         transport = AudioSocketTransport(reader, writer)
-        control = asterisk_control(self._settings.asterisk, self._settings.control_seconds, lambda: protocol.call)
-        protocol = VendorCall(
-            AudioSocketProtocol(self._lookup), call_options(self._host, self._settings, controlled=control is not None)
+        client = self._routes.client(
+            lambda options: VendorCall(AudioSocketProtocol(self._lookup), options), TENANT, control=self._control
         )
-        visitor = Client(protocol, self._host.new_id("sess"), TENANT, control=control)
         try:
-            with self._host.slot(TENANT):
-                await self._host.serve(transport, visitor)
+            with self._routes.host.slot(TENANT):
+                await self._routes.host.serve(transport, client)
         except Denied as denied:
             log.warning("AudioSocket: %s", denied.code)
             await _turn_away(transport)
         except Exception:
-            log.exception("session %s: internal error", visitor.session_id)
+            log.exception("session %s: internal error", client.session_id)
         finally:
             writer.close()
 
@@ -298,9 +316,12 @@ async def _turn_away(transport: AudioSocketTransport) -> None:
         pass
 
 
-def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
-    audiosocket = AudioSocketChannel(host, settings)
-    if audiosocket._section.port is None:
+def _listening(routes: VendorRoutes[AudioSocketSection]) -> Channel:
+    if routes.section.port is None:
         return Channel()
-    page = Route("/audiosocket/{call}", answering(audiosocket.announce), methods=["GET", "POST"])
-    return Channel(routes=[page], run=audiosocket.run)
+    server = AudioSocketServer(routes)
+    page = Route("/audiosocket/{call}", answering(server.announce), methods=["GET", "POST"])
+    return Channel([page], server.run)
+
+
+VENDOR = Vendor("audiosocket", AudioSocketSection, extra=_listening)

@@ -1,21 +1,25 @@
-"""Genesys Cloud's Audio Connector: `/genesys`."""
+"""Genesys Cloud: the Audio Connector's AudioHook at `/genesys`, signed by HTTP message signatures. Its call control is
+the stream itself."""
 
+import base64
+import hmac
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
-from starlette.routing import WebSocketRoute
+from pydantic import AfterValidator, SecretStr
 from starlette.websockets import WebSocket
 
 from voiceagent.audio.pcm import Pcm
 from voiceagent.channels.base import Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, ChannelHost, Client
-from voiceagent.channels.telephone.admission import call_options, identify_caller
 from voiceagent.channels.telephone.audio import LineFormat
-from voiceagent.channels.telephone.auth import addresses, genesys_signed
-from voiceagent.channels.telephone.call import Call, parameters_of, text_of
+from voiceagent.channels.telephone.auth import VendorRequest, same
+from voiceagent.channels.telephone.call import Call, CallOptions, parameters_of, text_of
 from voiceagent.channels.telephone.media_stream.messages import (
     AudioReceived,
     DigitPressed,
@@ -23,10 +27,21 @@ from voiceagent.channels.telephone.media_stream.messages import (
     StreamStarted,
     StreamStopped,
 )
-from voiceagent.channels.telephone.settings import TelephoneSection
-from voiceagent.channels.telephone.vendor_protocol import Read, VendorCall
+from voiceagent.channels.telephone.settings import VendorSection, base64_value
+from voiceagent.channels.telephone.vendor import Vendor
+from voiceagent.channels.telephone.wire import Read, VendorCall
 
-# Genesys' AudioHook, as the Audio Connector speaks it: audio in binary messages, numbered ones in JSON to control.
+
+class GenesysSection(VendorSection):
+    """Genesys AudioHook."""
+
+    api_key: SecretStr | None = None
+    """The API key of the integration's credentials."""
+    client_secret: Annotated[SecretStr, AfterValidator(base64_value)] | None = None
+    """The client secret of the integration's credentials, base64."""
+
+
+# -- the protocol -----------------------------------------------------------------------------------------------------
 
 VERSION = "2"
 FORMATS = {"PCMU": LineFormat("ulaw"), "L16": LineFormat("l16")}
@@ -34,17 +49,19 @@ MESSAGE_MS = 100
 """Genesys limits how many messages it takes in a second."""
 LEAVE_SECONDS = 5.0
 """How long Genesys may take to close what it was told to."""
-LONGEST_DISCARD = timedelta(hours=12)
+MAX_DISCARD = timedelta(hours=12)
+MAX_MISSING = 100
+"""Numbers that may be missing between two messages."""
 NOTHING: dict[str, object] = {}
 
 
 class _GenesysMessage(Struct):
-    version: str
+    version: int | str
     id: str
     type: str
     seq: int
-    serverseq: int = 0
-    parameters: dict[str, object] = {}
+    serverseq: int | None = 0
+    parameters: dict[str, object] | None = None
 
 
 _MESSAGE = msgspec.json.Decoder(_GenesysMessage)
@@ -53,7 +70,9 @@ _DURATION = re.compile(r"PT(\d{1,9}(?:\.\d{1,9})?)S")
 
 
 class GenesysProtocol:
-    """Genesys plays what it is sent by itself and knows no marks. Who leaves tells by `outputVariables` what is to
+    """AudioHook as the Audio Connector speaks it: audio in binary messages, numbered ones in JSON to control.
+
+    Genesys plays what it is sent by itself and knows no marks. Who leaves tells by `outputVariables` what is to
     become of the caller: the Architect flow goes on with these."""
 
     name = "genesys"
@@ -96,27 +115,26 @@ class GenesysProtocol:
             case "update":
                 return [self._say("updated")]
             case "dtmf":
-                return [DigitPressed((text_of(message.parameters.get("digit")) or "").upper())]
+                return [DigitPressed((text_of((message.parameters or {}).get("digit")) or "").upper())]
             case "discarded" | "resumed":
-                self._discarded += _milliseconds(message.parameters.get("discarded"))
+                self._discarded += _milliseconds((message.parameters or {}).get("discarded"))
                 return []
             case _:
                 return []
 
     def _count(self, message: _GenesysMessage) -> None:
-        """Numbers rise by one. A message out of turn is none; those after it may be right again."""
-        if message.version != VERSION:
+        """Numbers rise by one; where some are missing, what comes is still good. A message that came before is none."""
+        if str(message.version) != VERSION:
             raise MalformedMessage(1002, "this version of the protocol is not spoken")
         if self._id and message.id != self._id:
             raise MalformedMessage(1002, "the message is of another session")
         before, self._client_seq = self._client_seq, max(self._client_seq, min(message.seq, 2**53))
-        if message.seq != before + 1 or not 0 <= message.serverseq <= self._seq:
+        if not before < message.seq <= before + MAX_MISSING + 1 or not 0 <= (message.serverseq or 0) <= self._seq:
             raise MalformedMessage(1002, "the message is out of turn")
 
     def _hear(self, audio: bytes) -> Read:
-        line = self._format
-        if line is None:
-            raise MalformedMessage(1002, "the call has not begun")
+        if self._format is None:
+            return [AudioReceived(audio)]
         at_ms = int(self._heard_ms + self._discarded)
         self._heard += len(audio)
         return [AudioReceived(audio, at_ms)]
@@ -129,7 +147,7 @@ class GenesysProtocol:
     def _open(self, message: _GenesysMessage) -> Read:
         if self._format is not None:
             raise MalformedMessage(1002, "the call has begun already")
-        told, self._id = message.parameters, message.id
+        told, self._id = message.parameters or {}, message.id
         if self._organization and told.get("organizationId") != self._organization:
             raise MalformedMessage(1008, "the organization is not that of the handshake")
         media, line = _chosen(told.get("media"))
@@ -189,7 +207,7 @@ class GenesysProtocol:
 
 
 def _chosen(offered: object) -> tuple[dict[str, object], LineFormat]:
-    """The first of the media offered that has the caller alone. Raises Malformed."""
+    """The first of the media offered that has the caller alone. Raises MalformedMessage."""
     for media in offered if isinstance(offered, list) else []:
         if not isinstance(media, dict) or media.get("channels") != ["external"] or media.get("rate") != 8000:
             continue
@@ -208,23 +226,95 @@ def _milliseconds(value: object) -> float:
     """`PT1.5S` in milliseconds; 0 for what is no duration."""
     found = _DURATION.fullmatch(text_of(value) or "")
     seconds = float(found[1]) if found else 0.0
-    return 1000 * min(seconds, LONGEST_DISCARD.total_seconds())
+    return 1000 * min(seconds, MAX_DISCARD.total_seconds())
 
 
-def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
-    section = settings.genesys
+# -- signatures -------------------------------------------------------------------------------------------------------
 
-    def authenticate(websocket: WebSocket) -> Client:
-        headers = websocket.headers
-        host.check_origin(headers.get("origin"))
-        urls = addresses(websocket, settings.public_url)
-        signed = genesys_signed(headers, urls, section.api_key, section.client_secret)
-        guest = identify_caller(host, "genesys", section, websocket, signed)
-        peer = GenesysProtocol(headers.get("audiohook-organization-id", ""))
-        protocol = VendorCall(peer, call_options(host, settings, controlled=True))
-        return Client(protocol, host.new_id("sess"), guest.tenant)
+SIGNATURE_SECONDS = 30
+"""How far our clock and Genesys' may differ, beside the 10 s for which a signature is good."""
+COVERED = frozenset(
+    (
+        "@request-target",
+        "@authority",
+        "audiohook-organization-id",
+        "audiohook-session-id",
+        "audiohook-correlation-id",
+        "x-api-key",
+    )
+)
+"""What a signature of Genesys' must cover."""
+NONCE_CHARS = 22
 
-    async def stream(websocket: WebSocket) -> None:
-        await host.accept(websocket, lambda: authenticate(websocket))
+_NAMES = r'"[^"\\]{1,100}"(?: "[^"\\]{1,100}"){0,20}'
+_PARAMETERS = r'(?:;[a-z]+=(?:"[^"\\]{0,300}"|\d{1,15})){1,8}'
+_INPUT = re.compile(rf"([a-z*][a-z0-9_*.-]*)=(\(({_NAMES})\)({_PARAMETERS}))")
+_SIGNATURE = re.compile(r"([a-z*][a-z0-9_*.-]*)=:([A-Za-z0-9+/=]{1,200}):")
 
-    return Channel(routes=[WebSocketRoute(path, stream) for path in ("/genesys", "/genesys/{key}")])
+
+def genesys_signed(
+    headers: Mapping[str, str], urls: Sequence[str], api_key: SecretStr | None, client_secret: SecretStr | None
+) -> bool | None:
+    """By the API key and by the signature (RFC 9421, HMAC-SHA256), as far as these are configured. `urls` are those
+    that Genesys may have asked for."""
+    if api_key is None and client_secret is None:
+        return None
+    if api_key is not None and not same(api_key.get_secret_value(), headers.get("x-api-key", "")):
+        return False
+    if client_secret is None:
+        return True
+    key = base64.b64decode(client_secret.get_secret_value())
+    told, given = _INPUT.fullmatch(headers.get("signature-input", "")), headers.get("signature", "")
+    signature = _SIGNATURE.fullmatch(given)
+    if told is None or signature is None or told[1] != signature[1]:
+        return False
+    names = re.findall(r'"([^"]*)"', told[3])
+    if not set(names) >= COVERED or len(set(names)) != len(names) or not _fresh(told[4], headers):
+        return False
+    made = (genesys_signature(key, headers, url, names, told[2]) for url in urls)
+    return any(one is not None and same(one, signature[2]) for one in made)
+
+
+def genesys_signature(
+    key: bytes, headers: Mapping[str, str], url: str, names: Sequence[str], parameters: str
+) -> str | None:
+    """Base64 of the signature of these components; None where one is not there. `parameters` is the list of them with
+    what follows it."""
+    parts = urlsplit(url)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    derived = {"@request-target": target, "@authority": parts.netloc}
+    lines = []
+    for name in names:
+        value = derived.get(name) if name.startswith("@") else headers.get(name)
+        if value is None:
+            return None
+        lines.append(f'"{name}": {value.strip()}')
+    text = "\n".join([*lines, f'"@signature-params": {parameters}'])
+    return base64.b64encode(hmac.digest(key, text.encode(), "sha256")).decode()
+
+
+def _fresh(parameters: str, headers: Mapping[str, str]) -> bool:
+    """Whether it was made now, once, with the key that the request names, and by the algorithm we know."""
+    told: dict[str, str] = {
+        name: value.strip('"') for name, value in re.findall(r";([a-z]+)=(\"[^\"]*\"|\d+)", parameters)
+    }
+    now = time.time()
+    created, expires = told.get("created", ""), told.get("expires", "")
+    if not created.isdecimal() or not -SIGNATURE_SECONDS <= now - int(created) <= SIGNATURE_SECONDS + 10:
+        return False
+    if expires and (not expires.isdecimal() or int(expires) < now - SIGNATURE_SECONDS):
+        return False
+    if told.get("alg", "hmac-sha256") != "hmac-sha256" or len(told.get("nonce", "")) < NONCE_CHARS:
+        return False
+    return told.get("keyid", "") == headers.get("x-api-key", "")
+
+
+def _verify(section: GenesysSection, request: VendorRequest) -> bool | None:
+    return genesys_signed(request.headers, request.urls, section.api_key, section.client_secret)
+
+
+def _connect(section: GenesysSection, websocket: WebSocket, options: CallOptions) -> VendorCall:
+    return VendorCall(GenesysProtocol(websocket.headers.get("audiohook-organization-id", "")), options)
+
+
+VENDOR = Vendor("genesys", GenesysSection, connect=_connect, verify=_verify)

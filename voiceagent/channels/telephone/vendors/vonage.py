@@ -1,37 +1,62 @@
-"""Vonage: `/vonage` is the stream, `/vonage/voice` the page that answers a call with it."""
+"""Vonage: the Voice API's WebSocket at `/vonage`, NCCO pages, signed tokens, the interface for calls in progress."""
 
-import json
-from collections.abc import Mapping, Sequence
-from urllib.parse import quote
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
-from pydantic import JsonValue
-from starlette.requests import HTTPConnection, Request
+from pydantic import JsonValue, SecretStr
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
 
 from voiceagent import extras
 from voiceagent.audio.pcm import Pcm
-from voiceagent.channels.base import Frame, HangUp, Transfer
-from voiceagent.channels.channel import Channel, ChannelHost, Client, Denied, answering
-from voiceagent.channels.telephone.admission import IdentifiedCaller, body_of, call_options, identify_caller
+from voiceagent.channels.base import CallController, ControlError, Frame, HangUp, SendDigits, Transfer
+from voiceagent.channels.channel import Channel
 from voiceagent.channels.telephone.audio import LineFormat
-from voiceagent.channels.telephone.auth import vonage_signed
+from voiceagent.channels.telephone.auth import VendorRequest, same
 from voiceagent.channels.telephone.call import Call, parameters_of
+from voiceagent.channels.telephone.control import ControlContext, CurrentCall, Operation, Rest, id_of
 from voiceagent.channels.telephone.media_stream.messages import (
     AudioReceived,
     DigitPressed,
     MalformedMessage,
     MarkPlayed,
     StreamStarted,
+    decode,
+    decode_object,
 )
-from voiceagent.channels.telephone.settings import TelephoneSection, VonageSection
-from voiceagent.channels.telephone.vendor_protocol import Read, VendorCall
-from voiceagent.channels.telephone.vendors.systems import vonage_connect, vonage_control
+from voiceagent.channels.telephone.pages import IncomingCall, Pages
+from voiceagent.channels.telephone.settings import VendorSection
+from voiceagent.channels.telephone.vendor import Vendor, VendorRoutes
+from voiceagent.channels.telephone.wire import Read, VendorCall
+from voiceagent.section import WebAddress
 
-# Vonage's Voice WebSocket: linear audio in binary messages, events and actions in JSON.
+if TYPE_CHECKING:
+    import jwt
+    from jwt.types import Options
+else:
+    jwt = extras.optional("jwt", "[telephone.vonage] signature_secret or private_key")
+
+
+class VonageSection(VendorSection):
+    """Vonage."""
+
+    signature_secret: SecretStr | None = None
+    """Checks the signed tokens of webhooks and streams."""
+    application_id: str = ""
+    """The application, for the REST interface."""
+    private_key: SecretStr | None = None
+    """The application's private key, as PEM."""
+    api_base: WebAddress = "https://api.nexmo.com"
+    """Address of the REST interface."""
+    rate: Literal[8000, 16_000, 24_000] = 16_000
+    """Sample rate that our own answer page asks for, in Hz."""
+
+
+# -- the protocol -----------------------------------------------------------------------------------------------------
 
 FRAME_MS = 20
 """Of audio in a message, both ways."""
@@ -39,17 +64,16 @@ RATES = (8000, 16_000, 24_000)
 OWN = ("event", "content-type")
 """What Vonage adds to the headers of the NCCO."""
 
-_OBJECT: msgspec.json.Decoder[dict[str, object]] = msgspec.json.Decoder(dict[str, object])
 _CLEAR = '{"action":"clear"}'
 
 
 class _VonagePayload(Struct):
-    mark: str = ""
+    mark: int | str = ""
 
 
 class _VonageEvent(Struct):
     event: str = ""
-    digit: str = ""
+    digit: int | str = ""
     payload: _VonagePayload | None = None
 
 
@@ -57,6 +81,8 @@ _EVENT = msgspec.json.Decoder(_VonageEvent)
 
 
 class VonageProtocol:
+    """The Voice WebSocket: linear audio in binary messages, events and actions in JSON."""
+
     name = "vonage"
     has_marks = True
     message_ms = FRAME_MS
@@ -72,23 +98,24 @@ class VonageProtocol:
     def read(self, frame: Frame) -> Read:
         if isinstance(frame, bytes):
             return [AudioReceived(frame)]
-        try:
-            if self._format is None:
-                return self._connected(_OBJECT.decode(frame))
-            event = _EVENT.decode(frame)
-        except (ValueError, RecursionError):
-            raise MalformedMessage(1007, "the message is not valid") from None
+        if self._format is None:
+            told = decode_object(frame)
+            if told.get("event") == "websocket:connected":
+                return self._connected(told)
+            if not str(told.get("event")).startswith("websocket:"):
+                raise MalformedMessage(1002, "the first message does not name the call")
+            if told["event"] != "websocket:dtmf":
+                return []
+        event = decode(_EVENT, frame)
         match event.event:
             case "websocket:dtmf":
-                return [DigitPressed(event.digit.upper())]
+                return [DigitPressed(str(event.digit).upper())]
             case "websocket:notify" if event.payload is not None:
-                return [MarkPlayed(event.payload.mark)]
+                return [MarkPlayed(str(event.payload.mark))]
             case _:
                 return []
 
     def _connected(self, told: dict[str, object]) -> Read:
-        if told.get("event") != "websocket:connected":
-            raise MalformedMessage(1002, "the first message does not name the call")
         self._format = line = _format(told.get("content-type"))
         headers = parameters_of({name: value for name, value in told.items() if name not in OWN})
         caller, called = headers.get("from", ""), headers.get("to", "")
@@ -117,7 +144,7 @@ class VonageProtocol:
 
 
 def _format(content_type: object) -> LineFormat:
-    """`audio/l16;rate=16000`. Raises Malformed."""
+    """`audio/l16;rate=16000`. Raises MalformedMessage."""
     kind, _, parameters = str(content_type).lower().replace(" ", "").partition(";")
     rate = dict(pair.split("=", 1) for pair in parameters.split(";") if "=" in pair).get("rate", "16000")
     if kind != "audio/l16" or rate not in map(str, RATES):
@@ -125,69 +152,129 @@ def _format(content_type: object) -> LineFormat:
     return LineFormat("l16", int(rate))
 
 
+# -- tokens -----------------------------------------------------------------------------------------------------------
+
+TOKEN_AGE_SECONDS = 300
+"""How old a token of Vonage's may be."""
+CHECKED: "Options" = {"require": ["iat"], "verify_iat": False, "verify_aud": False, "verify_iss": False}
+"""Of a token. We look at the time ourselves: clocks differ."""
+
+
+def vonage_signed(authorization: str, body: bytes, secret: SecretStr | None) -> bool | None:
+    """A bearer token, signed by the account's secret and fresh; where it tells the body's digest, of this body. None
+    where no secret is configured."""
+    if secret is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        return False
+    try:
+        claims = jwt.decode(token.strip(), secret.get_secret_value(), algorithms=["HS256"], options=CHECKED)
+    except (jwt.PyJWTError, ValueError):
+        return False
+    issued, digest = claims["iat"], claims.get("payload_hash")
+    if not isinstance(issued, int | float) or abs(time.time() - issued) > TOKEN_AGE_SECONDS:
+        return False
+    return digest is None or not body or same(str(digest).lower(), hashlib.sha256(body).hexdigest())
+
+
+def _verify(section: VonageSection, request: VendorRequest) -> bool | None:
+    return vonage_signed(request.headers.get("authorization", ""), request.body, section.signature_secret)
+
+
+# -- call control -----------------------------------------------------------------------------------------------------
+
+TOKEN_SECONDS = 60
+"""How long a token of ours is good for."""
+
+
+def vonage_connect(destination: str, caller: str = "") -> dict[str, JsonValue]:
+    """The NCCO action that dials somebody; `caller` is the number that it is shown."""
+    endpoint: dict[str, JsonValue] = {"type": "phone", "number": destination.removeprefix("+")}
+    if destination.startswith("sip"):
+        endpoint = {"type": "sip", "uri": destination}
+    shown: dict[str, JsonValue] = {"from": caller} if caller else {}
+    return {"action": "connect", **shown, "endpoint": [endpoint]}
+
+
+class VonageControl:
+    """Vonage's Voice API. Its tokens are signed by the application's private key."""
+
+    def __init__(self, rest: Rest, application: str, private_key: SecretStr, call: CurrentCall) -> None:
+        self._rest, self._application, self._key, self._call = rest, application, private_key, call
+
+    async def carry_out(self, operation: Operation) -> None:
+        body = self._body(operation)
+        await self._rest.request("PUT", f"/v1/calls/{id_of(self._call)}", bearer=self._token(), json=body)
+
+    def _body(self, operation: Operation) -> JsonValue:
+        match operation:
+            case HangUp():
+                return {"action": "hangup"}
+            case Transfer(destination):
+                call = self._call()
+                ncco: list[JsonValue] = [vonage_connect(destination, call.called if call else "")]
+                return {"action": "transfer", "destination": {"type": "ncco", "ncco": ncco}}
+            case SendDigits():
+                raise ControlError("digits go as tones")
+
+    def _token(self) -> SecretStr:
+        now = int(time.time())
+        claims = {
+            "application_id": self._application,
+            "iat": now,
+            "exp": now + TOKEN_SECONDS,
+            "jti": secrets.token_hex(16),
+        }
+        try:
+            return SecretStr(jwt.encode(claims, self._key.get_secret_value(), "RS256"))
+        except (ValueError, TypeError, jwt.PyJWTError):
+            raise ControlError("[telephone.vonage] private_key is not an RSA key in PEM") from None
+
+
+def _control(section: VonageSection, context: ControlContext) -> CallController | None:
+    if not (section.application_id and section.private_key):
+        return None
+    rest = Rest("vonage", section.api_base, context.seconds)
+    return VonageControl(rest, section.application_id, section.private_key, context.call)
+
+
+# -- pages ------------------------------------------------------------------------------------------------------------
+
 TOLD = {"from": "from", "to": "to", "uuid": "call_uuid", "conversation_uuid": "conversation_uuid"}
 """What Vonage tells of a call, and the stream's header that passes it on."""
 
 
-def channel(host: ChannelHost, settings: TelephoneSection) -> Channel:
-    section = settings.vonage
-    if section.signature_secret or section.private_key:
-        extras.need("jwt", "[telephone.vonage] signature_secret or private_key")
-
-    def identify(connection: HTTPConnection, body: bytes = b"") -> IdentifiedCaller:
-        authorization = connection.headers.get("authorization", "")
-        return identify_caller(
-            host, "vonage", section, connection, vonage_signed(authorization, body, section.signature_secret)
-        )
-
-    def authenticate(websocket: WebSocket) -> Client:
-        host.check_origin(websocket.headers.get("origin"))
-        guest = identify(websocket)
-        control = vonage_control(section, settings.control_seconds, lambda: protocol.call)
-        protocol = VendorCall(VonageProtocol(), call_options(host, settings, controlled=control is not None))
-        return Client(protocol, host.new_id("sess"), guest.tenant, control=control)
-
-    async def stream(websocket: WebSocket) -> None:
-        await host.accept(websocket, lambda: authenticate(websocket))
-
-    async def voice(request: Request) -> Response:
-        """What to do with an incoming call: our stream, and whom to dial when it ends."""
-        body = await body_of(request)
-        guest = identify(request, body)
-        told = _told(request, body)
-        public = settings.public_url or f"https://{request.headers.get('host', '')}"
-        url = f"{public.replace('http', 'ws', 1)}/vonage{f'/{quote(guest.key)}' if guest.key else ''}"
-        headers = {TOLD[name]: value for name, value in told.items() if name in TOLD} | settings.parameters
-        after = settings.destinations.get(settings.dial_after, "")
-        actions: list[JsonValue] = [_stream(section, url, headers)]
-        return JSONResponse([*actions, *([vonage_connect(after, told.get("to", ""))] if after else [])])
-
-    return Channel(
-        routes=[
-            Route("/vonage/voice", answering(voice), methods=["GET", "POST"]),
-            *(WebSocketRoute(path, stream) for path in ("/vonage", "/vonage/{key}")),
-        ]
-    )
-
-
-def _told(request: Request, body: bytes) -> dict[str, str]:
-    """What the webhook says of the call: in its query, or in its body. Raises Denied."""
-    told: object = dict(request.query_params)
-    if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            told = json.loads(body)
-        except (ValueError, RecursionError):
-            raise Denied(400, "invalid_json", "the body cannot be read") from None
-    return parameters_of(told)
-
-
-def _stream(section: VonageSection, url: str, headers: Mapping[str, str]) -> dict[str, JsonValue]:
+def _answer(section: VonageSection, call: IncomingCall) -> Response:
+    """An NCCO: our stream, and whom to dial when it ends."""
+    headers = {TOLD[name]: value for name, value in call.fields.items() if name in TOLD}
     endpoint: dict[str, JsonValue] = {
         "type": "websocket",
-        "uri": url,
+        "uri": call.stream_url,
         "content-type": f"audio/l16;rate={section.rate}",
-        "headers": {**headers},
+        "headers": {**headers, **call.parameters},
     }
     if section.signature_secret is not None:
         endpoint["authorization"] = {"type": "vonage"}
-    return {"action": "connect", "endpoint": [endpoint]}
+    actions: list[JsonValue] = [{"action": "connect", "endpoint": [endpoint]}]
+    if call.dial_after:
+        actions.append(vonage_connect(call.dial_after, call.fields.get("to", "")))
+    return JSONResponse(actions)
+
+
+def _checked(routes: VendorRoutes[VonageSection]) -> Channel:
+    """Nothing more is served, but what the configured keys need must be installed."""
+    if routes.section.signature_secret is not None or routes.section.private_key is not None:
+        extras.need("jwt", "[telephone.vonage] signature_secret or private_key")
+    return Channel()
+
+
+VENDOR = Vendor(
+    "vonage",
+    VonageSection,
+    connect=lambda section, websocket, options: VendorCall(VonageProtocol(), options),
+    verify=_verify,
+    control=_control,
+    pages=Pages(answer=_answer),
+    extra=_checked,
+)

@@ -1,11 +1,11 @@
-"""Requests and tokens a minute: what a service allows, the buckets that keep it, and the settings of both."""
+"""Token buckets for requests and tokens a minute: what a service allows, and what of it is left."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from voiceagent.section import Section
 
@@ -22,8 +22,6 @@ TICK = 1e-4
 class LimitSettings(Section):
     """How the rate limits that endpoints declare are kept."""
 
-    redis: SecretStr | None = None
-    """Address of a Redis that all processes share; without it each process has the limits for itself."""
     burst: Share = 0.2
     """Share of a minute's limit that may go at once. The rest flows evenly, so that no window of a minute sees more
     than the limit; a steady load gets 1 - burst of it."""
@@ -85,6 +83,16 @@ class Bucket(Protocol):
     def correct(self, tokens: int) -> None:
         """So many tokens more (below 0: fewer) were used than taken."""
         ...
+
+
+class BucketSource(Protocol):
+    """Where the buckets of all endpoints are, if not in this process alone."""
+
+    def bucket(self, endpoint: str, limits: Limits) -> Bucket:
+        """The bucket of the endpoint of that name."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Level:

@@ -1,19 +1,13 @@
-"""The gate before an endpoint: who comes too early waits for a turn, instead of being refused by the service."""
+"""Gates before endpoints: a request that comes too early waits for its turn instead of being refused."""
 
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from voiceagent import extras
 from voiceagent.errors import EngineError
 from voiceagent.llm.base import Caller, Completed
-from voiceagent.llm.failover.gate import Pass
-from voiceagent.llm.failover.limits.buckets import TICK, Bucket, Limits, LimitSettings, LocalBucket
+from voiceagent.llm.failover.limits.buckets import TICK, Bucket, BucketSource, Limits, LimitSettings, LocalBucket
 from voiceagent.llm.failover.limits.queue import FairQueue, Ticket, priority_of
-
-if TYPE_CHECKING:
-    from voiceagent.llm.failover.limits.redis import SharedBuckets
 
 
 @dataclass(eq=False, slots=True)
@@ -27,15 +21,10 @@ class _Waiting(Ticket):
 class Gates:
     """The gates of all endpoints. Close it when no request is under way any more."""
 
-    def __init__(self, settings: LimitSettings) -> None:
-        """Raises ConfigError for a Redis address that is none."""
+    def __init__(self, settings: LimitSettings, shared: BucketSource | None = None) -> None:
+        """`shared` is closed with them; without it this process has the limits for itself."""
         self._settings = settings
-        self._shared: SharedBuckets | None = None
-        if settings.redis is not None:
-            extras.need("redis", "[llm.limits] redis")
-            from voiceagent.llm.failover.limits import redis as limits_redis  # only who configures it needs the package
-
-            self._shared = limits_redis.SharedBuckets(settings.redis)
+        self._shared = shared
 
     def gate(self, name: str, rpm: int | None, tpm: int | None) -> "LimitedGate":
         """The gate of the endpoint of that name; None is no limit."""
@@ -49,7 +38,8 @@ class Gates:
 
 
 class LimitedGate:
-    """A Gate over one bucket. Only the head of the queue asks the bucket; each that leaves calls the next."""
+    """Requests and tokens a minute of one endpoint, shared by all that use it. Only the head of the queue asks the
+    bucket; each that leaves calls the next."""
 
     def __init__(self, name: str, limits: Limits, settings: LimitSettings, bucket: Bucket | None = None) -> None:
         """`name` is the endpoint's, for messages. Without a `bucket` this process has the limits for itself."""
@@ -60,6 +50,7 @@ class LimitedGate:
 
     @property
     def headroom(self) -> float:
+        """The share of the limit that is left now, 0 to 1, as far as this process knows; 1 without limits."""
         return 0.0 if len(self._queue) else self._bucket.headroom
 
     @property
@@ -67,7 +58,9 @@ class LimitedGate:
         """Requests in the queue."""
         return len(self._queue)
 
-    async def enter(self, tokens: int, caller: Caller, seconds: float) -> Pass:
+    async def enter(self, tokens: int, caller: Caller, seconds: float) -> "Pass":
+        """Wait for a turn, fairly between tenants and by priority, at most `seconds`. `tokens` is the estimate of what
+        the request will use. Raises EngineError "rate_limited" when the turn does not come in time."""
         tokens = max(1, tokens)
         ticket = _Waiting(priority_of(caller), caller.tenant, self._limits.share(tokens))
         dropped = self._queue.add(ticket)
@@ -81,7 +74,7 @@ class LimitedGate:
         finally:
             self._queue.remove(ticket)
             self._call_head()
-        return _Entered(self._bucket, tokens)
+        return Pass(self._bucket, tokens)
 
     async def _turn(self, ticket: _Waiting, tokens: int, deadline: float) -> None:
         """Until the bucket has given what the request takes. A bucket that is asked is waited for: it answers soon."""
@@ -111,15 +104,16 @@ class LimitedGate:
 
 
 @dataclass(slots=True)
-class _Entered:
-    """The Pass of a request that took so many tokens by estimate."""
+class Pass:
+    """A request that was let through, for so many tokens by estimate."""
 
     bucket: Bucket
     tokens: int
     settled: bool = False
 
     def settle(self, completed: Completed | None) -> None:
-        """A request that failed, and one whose service counts no tokens, has used the estimate."""
+        """It is over: what it really used replaces the estimate. None when it failed or was given up; then, and where
+        the service counts no tokens, it has used the estimate. Only the first call counts."""
         used = completed.input_tokens + completed.output_tokens if completed is not None else 0
         if used and not self.settled:
             self.bucket.correct(used - self.tokens)

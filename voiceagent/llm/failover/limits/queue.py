@@ -1,4 +1,4 @@
-"""Who is next: by priority, and within one fairly between tenants."""
+"""Queue of the requests that wait for an endpoint: by priority, and within one fairly between tenants."""
 
 from collections import deque
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How many tokens a text is, without its model's tokenizer: near enough to keep a limit, and rather too many."""
+"""Estimate of how many tokens a text is, without its model's tokenizer: near enough to keep a limit."""
 
 import json
 import math

@@ -1,0 +1,1 @@
+"""The public interface: an agent in Python, its application and its server, and conversations in writing."""
