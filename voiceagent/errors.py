@@ -23,8 +23,8 @@ class EngineError(VoiceagentError):
 
     Codes: `unavailable` (no connection, 5xx), `timeout`, `unauthorized`, `rate_limited`, `bad_request`,
     `content_filter` (refused for what it says), `context_length` (too long), `bad_response`, `empty` (a model answered
-    to the end and said nothing), `no_sound` (a voice had none for the text), `failed` (anything inside a local engine). `retry_after` is how many seconds the
-    endpoint asks to be left alone, 0 where it does not say.
+    to the end and said nothing), `no_sound` (a voice had none for the text), `failed` (anything inside a local engine).
+    `retry_after` is how many seconds the endpoint asks to be left alone, 0 where it does not say.
     """
 
     def __init__(self, stage: Stage, code: str, message: str, retry_after: float = 0.0) -> None:
