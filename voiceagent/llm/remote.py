@@ -12,7 +12,7 @@ from types import MappingProxyType
 import httpx
 from pydantic import JsonValue
 
-from voiceagent.errors import EngineError
+from voiceagent.errors import EngineError, at_endpoint
 from voiceagent.llm.base import LlmEvent, LlmRequest
 from voiceagent.llm.dialects.base import Answer, Dialect, merged
 from voiceagent.llm.dialects.markup import Habits
@@ -70,6 +70,7 @@ class RemoteLlm:
         options = self._options
         deadline = time.monotonic() + options.first_token_seconds
         async with AsyncExitStack() as stack:
+            stack.enter_context(at_endpoint(self._http.host))
             with as_engine_errors():
                 async with asyncio.timeout(options.first_token_seconds):
                     pieces = await self._accepted(stack, request, merged(options.extra_body, extra_body))

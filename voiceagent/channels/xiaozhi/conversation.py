@@ -107,11 +107,11 @@ class DeviceConversation:
         if not words or (known and manner != "text"):
             greeting = self._phrases.greeting if self._section.greeting is None else self._section.greeting
             greet = [Execute(commands.CreateResponse(words=greeting))] if manner == "greet" and greeting else []
-            return [*self._interrupt(), *greet, self._await_words()]
+            return [*self._interrupt(withdraw=True), *greet, self._await_words()]
         if len(text) > MAX_TEXT:
             self._wrong = self._phrases.too_long
             return self._show()
-        actions = self._interrupt()
+        actions = self._interrupt(withdraw=known)
         self._closing = words in self._exit_words
         return [
             *actions,
@@ -126,14 +126,15 @@ class DeviceConversation:
         if reason == "wake_word_detected":
             self.microphone.skip(self._section.wake_tail_ms)
         stop = [] if self._speech.speaking else [Send(self._speech.stop_frame())]
-        return [*stop, *self._interrupt(), self._await_words()]
+        return [*stop, *self._interrupt(withdraw=True), self._await_words()]
 
-    def _interrupt(self) -> list[Action]:
-        """The user has the floor, by other means than the voice."""
+    def _interrupt(self, *, withdraw: bool = False) -> list[Action]:
+        """The user has the floor, by other means than the voice. `withdraw`: what was asked and not answered yet is
+        not wanted any more."""
         self._silenced, self._reply_id = self._reply_id or self._silenced, ""
         self._user_speaks = self._closing = False
         self._calls.abandon()
-        return [*self._silence(), Execute(commands.Interrupt()), Execute(commands.ClearAudio())]
+        return [*self._silence(), Execute(commands.Interrupt(withdraw)), Execute(commands.ClearAudio())]
 
     # -- from the session -------------------------------------------------------------------------------------------
 
