@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import JsonValue
 
-from tests.support.llm.vendors import VENDORS, events, failure
 from tests.support.llm.server import Script, ScriptedLlm
+from tests.support.llm.vendors import VENDORS, events, failure
 from tests.support.llm.wires import ChatWire, Reply
 from voiceagent.llm.base import Effort, LlmRequest, Message, NamedTool, ToolCall, ToolChoice, ToolSpec
 from voiceagent.llm.remote import RemoteLlm
