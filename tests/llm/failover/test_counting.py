@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.llm.dialects.test_whole_answers import piece
-from tests.support.llm.gateway import HI, answer, edge_over
+from tests.support.llm.failover import HI, answer, failover_over
 from tests.support.llm.server import ScriptedLlm
 from tests.support.llm.vendors import VENDORS
 from tests.support.llm.wires import Reply, event
@@ -71,7 +71,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("empty", EMPTY.values(), ids=EMPTY)
 async def test_an_answer_of_nothing_goes_to_the_next_endpoint(empty: Reply) -> None:
-    async with edge_over([empty], ["Hello."], own=FIRST) as (edge, servers, outcomes):
+    async with failover_over([empty], ["Hello."], own=FIRST) as (edge, servers, outcomes):
         text, end = await answer(edge)
         assert (text, end.reason, end.endpoint) == ("Hello.", "stop", "b")
         assert [len(server.requests) for server in servers] == [1, 1]
@@ -80,7 +80,7 @@ async def test_an_answer_of_nothing_goes_to_the_next_endpoint(empty: Reply) -> N
 
 @pytest.mark.parametrize("name", ["filtered", "cut", "only thought, filtered", "only thought, cut"])
 async def test_where_no_endpoint_says_more_the_reason_is_told(name: str) -> None:
-    async with edge_over([EMPTY[name]], [EMPTY[name]], own=FIRST) as (edge, servers, _):
+    async with failover_over([EMPTY[name]], [EMPTY[name]], own=FIRST) as (edge, servers, _):
         text, end = await answer(edge)
         assert (text, end.reason) == ("", "content_filter" if "filtered" in name else "length")
         assert [len(server.requests) for server in servers] == [1, 1]
@@ -89,7 +89,7 @@ async def test_where_no_endpoint_says_more_the_reason_is_told(name: str) -> None
 
 @pytest.mark.parametrize("name", ["stopped", "blank", "only thought"])
 async def test_nothing_from_any_endpoint_without_a_reason_is_an_error(name: str) -> None:
-    async with edge_over([EMPTY[name]], [EMPTY[name]], own=FIRST) as (edge, servers, _):
+    async with failover_over([EMPTY[name]], [EMPTY[name]], own=FIRST) as (edge, servers, _):
         with pytest.raises(EngineError, match="answered nothing"):
             await answer(edge)
         assert [len(server.requests) for server in servers] == [1, 1]
@@ -97,7 +97,7 @@ async def test_nothing_from_any_endpoint_without_a_reason_is_an_error(name: str)
 
 @pytest.mark.parametrize("name", ["filtered", "cut", "only thought, filtered"])
 async def test_what_a_request_brings_about_opens_no_breaker(name: str) -> None:
-    async with edge_over([EMPTY[name]], ["Hello."], own=FIRST) as (edge, _, outcomes):
+    async with failover_over([EMPTY[name]], ["Hello."], own=FIRST) as (edge, _, outcomes):
         for _ in range(12):
             assert (await answer(edge))[0] == "Hello."
         status = edge.status().endpoints[0]
@@ -108,12 +108,12 @@ async def test_what_a_request_brings_about_opens_no_breaker(name: str) -> None:
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 async def test_a_refusal_about_the_request_opens_no_breaker(refusal: tuple[int, object, str]) -> None:
     status, error, code = refusal
-    async with edge_over([Reply(status=status, error=error)], ["Hello."], own=FIRST) as (edge, _, outcomes):
+    async with failover_over([Reply(status=status, error=error)], ["Hello."], own=FIRST) as (edge, _, outcomes):
         for _ in range(5):
             assert (await answer(edge))[0] == "Hello."
         assert [outcome.code for outcome in outcomes if outcome.endpoint == "a"] == [code] * 5
         assert edge.status().endpoints[0].breaker is State.CLOSED
-    async with edge_over([Reply(status=status, error=error)]) as (edge, _, _):
+    async with failover_over([Reply(status=status, error=error)]) as (edge, _, _):
         with pytest.raises(EngineError) as caught:
             await answer(edge)
         assert caught.value.code == code
@@ -122,7 +122,7 @@ async def test_a_refusal_about_the_request_opens_no_breaker(refusal: tuple[int, 
 
 async def test_such_a_refusal_within_the_stream_opens_none_either() -> None:
     raw = [event({"error": {"code": "content_filter", "message": "secret"}})]
-    async with edge_over([Reply(raw=raw)], ["Hello."], own=FIRST) as (edge, _, outcomes):
+    async with failover_over([Reply(raw=raw)], ["Hello."], own=FIRST) as (edge, _, outcomes):
         for _ in range(5):
             assert (await answer(edge))[0] == "Hello."
         assert outcomes[0].code == "content_filter"
@@ -131,7 +131,7 @@ async def test_such_a_refusal_within_the_stream_opens_none_either() -> None:
 
 async def test_a_request_that_only_one_endpoint_calls_bad_still_counts_against_it() -> None:
     refusal = Reply(status=404, error={"error": {"code": "model_not_found"}})
-    async with edge_over([refusal], ["Hello."], own=FIRST) as (edge, _, _):
+    async with failover_over([refusal], ["Hello."], own=FIRST) as (edge, _, _):
         for _ in range(3):
             await answer(edge)
         assert edge.status().endpoints[0].breaker is not State.CLOSED
@@ -142,7 +142,7 @@ async def test_an_answer_that_only_seems_to_end_goes_on_elsewhere(reason: str | 
     half = [piece("openai", "One two three four "), piece("openai", "five", with_reason=False)]
     end = [piece("openai", "", reason), b"data: [DONE]\n\n"] if reason else []
     rest = "three four five six seven."
-    async with edge_over([Reply(raw=[*half, *end])], [rest], own=FIRST) as (edge, _, outcomes):
+    async with failover_over([Reply(raw=[*half, *end])], [rest], own=FIRST) as (edge, _, outcomes):
         text, completed = await answer(edge)
         assert (text, completed.reason, completed.endpoint) == ("One two three four five six seven.", "stop", "b")
         assert [outcome.code == "ok" for outcome in outcomes] == [False, True]
@@ -154,7 +154,7 @@ async def test_usage_that_is_not_told_is_estimated_and_charged(dialect: str) -> 
     chunks = [piece(dialect, "One two three."), piece(dialect, "", end)]
     async with ScriptedLlm([Reply(raw=chunks)], VENDORS[dialect].wire) as server:
         own = {"a": {"dialect": dialect, "base_url": server.base_url, **PRICES}}
-        async with edge_over(["unused"], own=own) as (edge, _, outcomes):
+        async with failover_over(["unused"], own=own) as (edge, _, outcomes):
             _, completed = await answer(edge)
     tokens = prompt_tokens(HI), text_tokens("One two three.")
     assert (completed.input_tokens, completed.output_tokens) == tokens
@@ -169,7 +169,7 @@ async def test_the_estimate_counts_thoughts_and_calls() -> None:
         event({"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}),
     ]
     request = LlmRequest(HI.messages, tools=(ToolSpec("weather"),))
-    async with edge_over([Reply(raw=chunks)], own={"a": PRICES}) as (edge, _, _):
+    async with failover_over([Reply(raw=chunks)], own={"a": PRICES}) as (edge, _, _):
         *found, end = [one async for one in edge.reply(request)]
     assert isinstance(end, Completed)
     assert end.output_tokens == text_tokens('Let me think about this.weather{"city": "Oslo"}')
@@ -177,7 +177,7 @@ async def test_the_estimate_counts_thoughts_and_calls() -> None:
 
 
 async def test_usage_that_is_told_is_taken_as_it_is() -> None:
-    async with edge_over([Reply("One two.", input_tokens=7)], own={"a": PRICES}) as (edge, _, outcomes):
+    async with failover_over([Reply("One two.", input_tokens=7)], own={"a": PRICES}) as (edge, _, outcomes):
         _, completed = await answer(edge)
     assert (completed.input_tokens, completed.output_tokens, outcomes[0].estimated) == (7, 2, False)
 
@@ -185,7 +185,7 @@ async def test_usage_that_is_told_is_taken_as_it_is() -> None:
 async def test_an_answer_of_nothing_is_paid_for_as_it_was_told() -> None:
     empty = Reply(thoughts="Hm, hm.", finish_reason="length", input_tokens=1000)
     own = {"a": PRICES, "b": {"weight": 0.0, **PRICES}}
-    async with edge_over([empty], [Reply("Hello.", input_tokens=10)], own=own) as (
+    async with failover_over([empty], [Reply("Hello.", input_tokens=10)], own=own) as (
         edge,
         _,
         outcomes,
@@ -196,6 +196,6 @@ async def test_an_answer_of_nothing_is_paid_for_as_it_was_told() -> None:
 
 
 async def test_white_space_before_the_first_words_is_kept() -> None:
-    async with edge_over([Reply(["\n", " Hello", "."])]) as (edge, _, _):
+    async with failover_over([Reply(["\n", " Hello", "."])]) as (edge, _, _):
         found: Sequence[object] = [one async for one in edge.reply(HI) if isinstance(one, TextDelta)]
     assert found == [TextDelta("\n Hello"), TextDelta(".")]
