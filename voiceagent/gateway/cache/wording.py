@@ -58,7 +58,7 @@ _NAME = rf"(?!(?:{'|'.join(sorted(FUNCTION_WORDS))})\b)[a-z]+"
 _SLOT = f"(?:the )?{_NAME}(?: {_NAME})?"
 """One or two words that are a name, with or without "the"."""
 _PROPERTY = (
-    "capital|population|currency|area|height|length|width|depth|weight|mass|density|diameter|radius|circumference"
+    "capital|population|currency|area|height|length|weight|mass|density|diameter|radius|circumference"
     "|boiling point|melting point|freezing point|atomic number|chemical symbol"
 )
 """What a thing has one of: "X's height" is "the height of X"."""
@@ -99,7 +99,7 @@ _ENGLISH = _rules(
     (rf"^(?:(?:hey|hi|hello|okay|ok|OK|sorry|excuse me) , )+(?={_BEGINS}\b)", ""),
     (r"^please (?=(?:tell me|explain|describe) )", ""),
     (r"^(?:can|could|would|will) you (?:please )?(?=(?:tell me|explain|describe) )", ""),
-    (rf"^(?:please )?(?:tell me|i want to know|i would like to know|i'd like to know) {_WH}", ""),
+    (rf"^(?:please )?tell me {_WH}", ""),
     (r"^(what|who|where|how)'s (?=(?:the|a|an|your|my|our|their|his|her) )", r"\1 is "),
     (r"\b(do|does|did|is|are|was|were|would|could|should|has|have|had|must)n't\b", r"\1 not"),
     (r"\bcan't\b", "cannot"),
@@ -110,7 +110,7 @@ _ENGLISH = _rules(
     (r"\b(i|you|we|they|he|she|it)'ll\b", r"\1 will"),
     (rf"(?<![\w'-])(?:(?:{'|'.join(_TENS)})-(?:{'|'.join(_ONES)})|{'|'.join(_NUMBERS)})(?![\w'-])", _number),
     (r"(?<=\d) ?%(?!\w)", " percent"),
-    (rf"^(?:how (?:do i|can i|to)|what is the way to) (?=(?:{_STEPS}) )", "how do i "),
+    (rf"^how (?:do i|can i|to) (?=(?:{_STEPS}) )", "how do i "),
     (r"^(?:tell me|give me|calculate) the (?=(?:square|cube) root of \d+$)", "what is the "),
     (rf"^(?:what is|tell me) the (?=(?:{_PROPERTY}) of {_SLOT}$)", "what is the "),
     (rf"^(?:what is|what's|tell me) ({_SLOT})'s ({_PROPERTY})$", r"what is the \2 of \1"),
@@ -121,11 +121,15 @@ _ENGLISH = _rules(
 # -- Chinese -----------------------------------------------------------------------------------------------------------
 
 _UNIT = "(?:千米|公里|米|分米|厘米|毫米|英里|英尺|英寸|海里|公斤|千克|克|斤|吨|磅|盎司|升|毫升|加仑|小时|分钟|秒)"
-_ASKED = "什么|谁|哪|多少|几|怎么|怎样|如何|吗"
 _STEPS_ZH = (
     "重置|重启|更新|升级|修改|更改|更换|取消|删除|安装|卸载|连接|断开|打开|关闭|创建|注册|注销|激活|启用|停用|联系|退货|退款|下载|上传"
     "|换算|计算|做|煮|清洗|修理|充电|设置|预订|打印|导出|导入|保存|分享|编辑|开通|续费|绑定|解绑"
 )
+_NO_ADDRESS = (
+    "(?!.{0,2}(?:老师|医生|师傅|先生|女士|小姐|大夫|律师|护士|经理|老板|警官|同学|朋友|客服|店员|教练|教授|阿姨|叔叔|大哥|大姐|大爷"
+    "|帅哥|美女|司机|各位|大家|爸|妈|爷|奶|哥|姐))"
+)
+"""Who is spoken to: without what is before it, the name would be who does it."""
 _DIGITS = {char: number for number, char in enumerate("零一二三四五六七八九")}
 _WHO = "(?:|[^ ]?[我你您他她它们人狗猫])"
 """Who can or cannot; of other words the last character may belong to the verb (可能, 功能)."""
@@ -139,11 +143,10 @@ def _tens(found: re.Match[str]) -> str:
 
 
 _CHINESE = _rules(
-    (r"^(?:(?:你好|您好) , )+", ""),
-    (r"^(?:请问一下|请问|請問)(?: , )?(?![候题责])", ""),
-    (rf"^(?:请告诉我|我想知道)(?: , )?(?=.*(?:{_ASKED}))(?!.*什么时候)", ""),
+    (rf"^(?:(?:你好|您好) , )+{_NO_ADDRESS}", ""),
+    (rf"^(?:请问一下|请问|請問)(?: , )?{_NO_ADDRESS}(?![候题责])", ""),
+    (r"^请告诉我(?: , )?(?=怎么|如何|为什么|谁|什么是|哪)", ""),
     (r" , (?:谢谢|谢谢你|谢谢您)$", ""),
-    (r"^((?:[^ ]*)(?:怎么|怎样|如何|什么|多少|哪里|谁)[^ ]*)(?<![毛花绒格])呢$", r"\1"),
     (r"(?<![零〇一二两三四五六七八九十百千万亿几多余第数\d点年双])(?:[二三四五六七八九]十[一二三四五六七八九]?|十[二三四五六七八九])"
      r"(?![零〇一二两三四五六七八九十百千万亿几多余来数\d分])", _tens),
     (rf"(?<![零〇一二两三四五六七八九十百千万亿几多余第数半点每\d])[一二三四五六七八九](?={_UNIT})",
@@ -153,7 +156,6 @@ _CHINESE = _rules(
     (r"(?<!没)有(?=多[高远长重深宽]$)", ""),
     (r"多长时间", "多久"),
     (r"哪儿(?![子童女])", "哪里"),
-    (r"^什么是((?:(?![你我他她它们这那的不没最谁哪对错好坏])\w){2,8})$", r"\1是什么"),
     (rf"^(\d[\d.]*{_UNIT})(?:等于|是)多少(?={_UNIT}$)", r"\1等于多少"),
     (rf"^({_WHO})能不能([^{_CLAUSE}]+)$", r"\1能\2吗"),
     (rf"^({_WHO})可不可以([^{_CLAUSE}]+)$", r"\1可以\2吗"),
