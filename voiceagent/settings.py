@@ -99,6 +99,7 @@ class Settings(BaseSettings):
             prompt=self.memory,
             duration=self.limits,
             language=self.agent.language,
+            tool_rounds=self.tools.rounds,
         )
 
     @property

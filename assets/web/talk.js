@@ -278,6 +278,9 @@ export class Talk extends EventTarget {
         this.replies.delete(event.response.id);
         if (event.response.status === "failed") this.fire("problem", "reply_failed");
         break;
+      case "voiceagent.failed":
+        this.fire("problem", `${event.stage}: ${event.message}`);
+        break;
       case "conversation.item.truncated":
         this.send({ type: "conversation.item.retrieve", item_id: event.item_id });
         break;

@@ -383,6 +383,8 @@ async def test_the_board_counts_errors_money_and_refusals() -> None:
             "r1", None, None, "failed", error_code="llm_timeout", usage=ev.TokenUsage(5, 2, 0, 0.01, "near")
         )
     )
+    talk.on_event(ev.StageFailed("asr", "timeout", "slow"))
+    talk.on_event(ev.StageFailed("llm", "timeout", "slow"))
     talk.on_event(ev.ResponseDone("r2", None, None, "completed", usage=ev.TokenUsage(5, 2, 0, 0.02, "near")))
     shown = board.snapshot()
     assert shown.errors == {"asr_timeout": 1, "llm_timeout": 1}

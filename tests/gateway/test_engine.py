@@ -292,7 +292,7 @@ async def test_a_spoken_talk_through_everything_from_the_file(
     assert len(near.requests) == 1
     assert 'voiceagent_llm_endpoint_attempts_total{code="unavailable",endpoint="broken",kind="first"} 1.0' in page
     assert 'voiceagent_llm_endpoint_attempts_total{code="ok",endpoint="near",kind="first"} 1.0' in page
-    assert 'voiceagent_llm_cache_total{result="exact"} 1.0' in page
+    assert 'voiceagent_llm_cache_total{result="hit"} 1.0' in page
     assert [endpoint["name"] for endpoint in status["endpoints"]] == ["broken", "near"]
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     told = {(line["tenant"], line["user"], line["outcome"], line["endpoint"]) for line in lines}

@@ -172,7 +172,7 @@ async def test_what_the_cache_did_and_moderation_blocked_is_counted() -> None:
         seen = Series(llm)
         await llm.close()
     assert seen.value("voiceagent_llm_cache_total", result="missed") == 1
-    assert seen.value("voiceagent_llm_cache_total", result="exact") == 1
+    assert seen.value("voiceagent_llm_cache_total", result="hit") == 1
     assert seen.value("voiceagent_guard_blocked_total", side="in") == 1
     assert len(server.requests) == 1
 

@@ -53,6 +53,7 @@ async def test_openai() -> None:
     body = await sent("openai", LlmRequest(TALK, 50, TOOLS, "required", False, "low"))
     assert body.pop("messages") == [
         {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "..."},
         {"role": "assistant", "content": "Hello!"},
         {"role": "user", "content": "Weather in Oslo?"},
         {

@@ -122,7 +122,7 @@ async def test_any_gguf_file_will_do_and_a_talk_longer_than_the_context_is_refus
     assert completed.reason == "length"
     with pytest.raises(EngineError, match="exceed_context_size") as caught:
         await answer(engine, (SYSTEM, Message("user", "hello " * 600)))
-    assert caught.value.code == "bad_request"
+    assert caught.value.code == "context_length"
     await engine.close()
 
 

@@ -93,7 +93,7 @@ async def test_on_sigterm_talks_finish_and_new_ones_are_refused(models: ModelSto
             assert client.audio_bytes() > 48_000 * 2
         assert await server.exit_code(within=10) == 0
         errors = await server.errors()
-        assert "SIGTERM: refusing new talks, letting 1 finish" in errors
+        assert "SIGTERM: refusing new sessions, letting 1 finish" in errors
         assert "Traceback" not in errors
         assert "Hello" not in errors
 

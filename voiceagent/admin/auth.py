@@ -1,4 +1,4 @@
-"""Who may look: by the key itself, or by a cookie that the key was given for."""
+"""Authentication of operators: by the admin key itself, or by a cookie that was given for it."""
 
 import hashlib
 import hmac

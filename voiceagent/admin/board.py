@@ -13,7 +13,7 @@ from voiceagent.admin.live_session import LiveSession, SessionRow
 from voiceagent.llm.base import LlmEngine
 from voiceagent.llm.failover.reports import FailoverStatus
 from voiceagent.llm.layers import layers
-from voiceagent.session.events import Event, ResponseDone, TranscriptFailed, TurnTimed
+from voiceagent.session.events import Event, ResponseDone, StageFailed, TurnTimed
 from voiceagent.session.timeline import PARTS, now
 
 TURNS_KEPT = 500
@@ -118,11 +118,9 @@ class Board:
                     self._stages[RESPONSE].append(timeline.response_ms)
                     for name, value in timeline.parts().items():
                         self._stages[name].append(value)
-            case TranscriptFailed(code=code):
-                self._errors[code] += 1
-            case ResponseDone(error_code=code, usage=usage):
-                if code is not None:
-                    self._errors[code] += 1
+            case StageFailed(stage=stage, code=code):
+                self._errors[f"{stage}_{code}"] += 1
+            case ResponseDone(usage=usage):
                 before = self._spend.get(usage.endpoint) or Spend(usage.endpoint, 0, 0, 0.0)
                 tokens = before.tokens + usage.input_tokens + usage.output_tokens
                 self._spend[usage.endpoint] = Spend(

@@ -1,4 +1,5 @@
-"""Server-sent events: one snapshot a second for all who look at the board, and what a talk's watchers see."""
+"""Server-sent events: one snapshot a second for all who look at the board, and the events of a session being
+watched."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable

@@ -1,4 +1,4 @@
-"""One talk as an operator sees it, and those who watch it."""
+"""Live session: one session in progress as an operator sees it, and those who watch it."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ State = Literal["listening", "user", "thinking", "agent"]
 EVENTS_WAITING = 256
 """Events that may wait for a watcher; what comes while there are so many is left out, and counted."""
 MOST_WATCHERS = 8
-"""Of one talk."""
+"""Of one session."""
 QUIET_SECONDS = 15.0
 """Without an event for so long, an empty line tells the middle boxes that the connection lives."""
 AS_A_CLIENT = json.dumps(
@@ -61,7 +61,7 @@ class SessionRow:
 
 
 class LiveSession:
-    """A talk in progress: an onlooker of it."""
+    """A session in progress: an observer of it."""
 
     def __init__(
         self, session: str, protocol: str, tenant: str, stop: Callable[[], None], count: Callable[[Event], None]
@@ -102,7 +102,7 @@ class LiveSession:
         self._watchers.add(watcher)
         return watcher
 
-    # -- as an onlooker ---------------------------------------------------------------------------------------------
+    # -- as an observer ---------------------------------------------------------------------------------------------
 
     def on_command(self, command: Command) -> None:
         if isinstance(command, AppendAudio):
@@ -151,7 +151,7 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An event, milliseconds since the talk began, and how many of the user's audio had come."""
+    """An event, milliseconds since the session began, and how many of the user's audio had come."""
 
     at_ms: int
     heard_ms: int
@@ -159,8 +159,8 @@ class Seen:
 
 
 class Watcher:
-    """Follows a talk as a Realtime client is told it, without the sound. The talk only puts what happens into a queue;
-    what is made of it is the watcher's own work."""
+    """Follows a session as a Realtime client is told it, without the sound. The session only puts what happens into a
+    queue; what is made of it is the watcher's own work."""
 
     def __init__(self, session: str, among: "set[Watcher]") -> None:
         self._among = among

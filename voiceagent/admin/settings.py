@@ -1,4 +1,4 @@
-"""Who may look at the server from within: the `[admin]` section."""
+"""Settings of the operator's pages: the `[admin]` section."""
 
 from pydantic import field_validator
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from voiceagent.asr.base import AsrHint, Transcript
 from voiceagent.asr.spoken import SpeechAudio
 from voiceagent.audio.pcm import EAR_RATE, Pcm, to_bytes
-from voiceagent.errors import ConfigError, EngineError
+from voiceagent.errors import ConfigError, EngineError, at_endpoint
 from voiceagent.models.store import ModelStore
 from voiceagent.section import HeaderName, HeaderSecret, KeySecret
 
@@ -129,11 +129,12 @@ class OpenAIStream:
         self._spoken = SpeechAudio()
 
     async def _transcribe(self, wav: bytes) -> Transcript:
-        try:
-            async with asyncio.timeout(self._options.timeout_seconds):
-                return _read(await self._post(wav))
-        except (TimeoutError, httpx.TimeoutException):
-            raise _failed("timeout", "the speech recogniser did not answer in time") from None
+        with at_endpoint(urlsplit(self._options.base_url).hostname or ""):
+            try:
+                async with asyncio.timeout(self._options.timeout_seconds):
+                    return _read(await self._post(wav))
+            except (TimeoutError, httpx.TimeoutException):
+                raise _failed("timeout", "the speech recogniser did not answer in time") from None
 
     async def _post(self, wav: bytes) -> httpx.Response:
         """A broken connection or a server's own error is tried once more, within the deadline."""

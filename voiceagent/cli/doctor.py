@@ -1,4 +1,4 @@
-"""What is right and wrong with this machine and its configuration, each with its mend. Needs no network."""
+"""`voiceagent doctor`: what is right and wrong with this machine and its configuration, and what helps. No network."""
 
 import importlib
 import ipaddress

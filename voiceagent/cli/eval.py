@@ -1,4 +1,4 @@
-"""`voiceagent eval`."""
+"""`voiceagent eval`: run scenarios against a server and judge the answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

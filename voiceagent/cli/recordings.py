@@ -1,4 +1,4 @@
-"""`voiceagent recordings`: what is recorded, and deleting it; `voiceagent report`: a talk as an HTML file."""
+"""`voiceagent recordings`: what is recorded, and deleting it; `voiceagent report`: a session as an HTML file."""
 
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ Folder = Annotated[Path | None, typer.Option("--path", help="The folder of recor
 
 @app.command("list")
 def list_recordings(config: Config = None, path: Folder = None) -> None:
-    """Every recorded talk, the latest first."""
+    """Every recorded session, the latest first."""
     recorded = opened(config, path).sessions()
     if not recorded:
         typer.echo("Nothing is recorded.")
@@ -39,7 +39,7 @@ def delete(
     config: Config = None,
     path: Folder = None,
 ) -> None:
-    """Delete recorded talks."""
+    """Delete recorded sessions."""
     store = opened(config, path)
     if not yes:
         typer.confirm(f"Delete {len(sessions)} {'recording' if len(sessions) == 1 else 'recordings'}?", abort=True)
@@ -58,7 +58,7 @@ def report(
     config: Config = None,
     path: Folder = None,
 ) -> None:
-    """Write a recorded talk as one HTML file that needs nothing else, to look at or to attach to a bug."""
+    """Write a recorded session as one HTML file that needs nothing else, to look at or to attach to a bug."""
     from voiceagent.report.page import render
 
     store = opened(config, path)

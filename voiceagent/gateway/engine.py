@@ -103,7 +103,7 @@ class GatewayLlm:
         self._metrics = GatewayMetrics(self._ledger)
         engine = self._budgeted(self._routed())
         if options.cache is not None:
-            engine = self._metrics.cache = cached(engine, options.cache, models, self._must_not_be_kept)
+            engine = self._metrics.cache = cached(engine, options.cache, self._must_not_be_kept)
         self._engine = self._audited(engine)
         self._audited_engine = engine
 

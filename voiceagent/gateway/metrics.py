@@ -44,10 +44,10 @@ class GatewayMetrics:
             totals = self.cache.totals
             asked = CounterMetricFamily(
                 "voiceagent_llm_cache",
-                "Requests by what the cache did: exact and meant were answered, missed might have been, the rest not",
+                "Requests by what the cache did: hit were answered, missed might have been, skipped not",
                 labels=["result"],
             )
-            results = {"exact": totals.exact, "meant": totals.meant, "missed": totals.missed}
+            results = {"hit": totals.hit, "missed": totals.missed}
             for result, count in {**results, "skipped": sum(totals.skipped.values())}.items():
                 asked.add_metric([result], count)
             yield asked

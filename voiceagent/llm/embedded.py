@@ -120,7 +120,7 @@ class EmbeddedLlm:
             raise
 
     async def reply(self, request: LlmRequest) -> AsyncGenerator[LlmEvent, None]:
-        """Stream one answer. A prompt longer than the context is refused (`bad_request`)."""
+        """Stream one answer. A prompt longer than the context is refused (`context_length`)."""
         if self._client is None:
             raise EngineError("llm", "unavailable", "the language model is not open")
         with self._slots.taken(request.messages) as slot:

@@ -5,17 +5,18 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 
 import httpx
 from pydantic import JsonValue
 
-from voiceagent.errors import EngineError
+from voiceagent.errors import EngineError, at_endpoint
 from voiceagent.llm.base import LlmEvent, LlmRequest
 from voiceagent.llm.dialects.base import Answer, Dialect, merged
 from voiceagent.llm.dialects.markup import Habits
+from voiceagent.llm.dialects.refused_tools import key, refused_tool, without_tools
 from voiceagent.llm.http import HttpClient, HttpOptions, Pieces, as_engine_errors, start_of
 from voiceagent.llm.refusal import status_error
 
@@ -25,6 +26,7 @@ ENDING_SECONDS = 1.0
 """How long to wait for the usage once the answer is whole."""
 DRAIN_SECONDS = 0.1
 """How long to wait for the end of the response after the stream's own end mark."""
+MOST_REFUSED_TOOLS = 500
 MENDABLE = (400, 422)
 """What servers answer to a field that they do not know."""
 _ROLES = re.compile(rb"(?i)\broles?\b|jinja|chat template")
@@ -44,6 +46,7 @@ class RemoteLlm:
         self._dialect = dialect
         self._http = HttpClient(options)
         self._habits = habits or Habits()
+        self._refused_tools: list[str] = []
 
     @property
     def address(self) -> dict[str, str]:
@@ -67,6 +70,7 @@ class RemoteLlm:
         options = self._options
         deadline = time.monotonic() + options.first_token_seconds
         async with AsyncExitStack() as stack:
+            stack.enter_context(at_endpoint(self._http.host))
             with as_engine_errors():
                 async with asyncio.timeout(options.first_token_seconds):
                     pieces = await self._accepted(stack, request, merged(options.extra_body, extra_body))
@@ -81,10 +85,17 @@ class RemoteLlm:
     async def close(self) -> None:
         await self._http.close()
 
+    def _keep_refused(self, tools: Collection[str]) -> None:
+        """The newest ones, as clients may bring any number."""
+        self._refused_tools += [tool for tool in tools if tool not in self._refused_tools]
+        del self._refused_tools[:-MOST_REFUSED_TOOLS]
+
     async def _accepted(self, stack: AsyncExitStack, request: LlmRequest, extra: Mapping[str, JsonValue]) -> Pieces:
         """The body of the response to an accepted request, which `stack` closes."""
         dialect, refused = self._dialect, ""
+        refused_tools = set(self._refused_tools)
         while True:
+            request = without_tools(request, refused_tools)
             body = merged(dialect.body(request), extra)
             async with AsyncExitStack() as exchange:
                 response, pieces = await exchange.enter_async_context(self._http.post(dialect.url, _encoded(body)))
@@ -92,11 +103,16 @@ class RemoteLlm:
                     if refused:
                         logger.warning("language model at %s does not take %s", self._http.host, refused)
                         self._dialect = dialect
+                        self._keep_refused(refused_tools)
                     stack.push_async_exit(exchange.pop_all())
                     return pieces
                 refusal = await start_of(pieces)
             status = response.status_code
             about_roles = status == httpx.codes.INTERNAL_SERVER_ERROR and _ROLES.search(refusal)
+            if status in MENDABLE and (tool := refused_tool(refusal, request.tools, refused_tools)) is not None:
+                refused = f"the tool {tool.name!r} with its schema"
+                refused_tools.add(key(tool))
+                continue
             mended = dialect.mended(refusal, body) if status in MENDABLE or about_roles else None
             if mended is None:
                 raise status_error(response.status_code, response.headers, refusal)

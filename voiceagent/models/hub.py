@@ -1,4 +1,4 @@
-"""Fetching single files over HTTP from a model hub, for when the package index cannot be reached."""
+"""Model hub: fetches single files over HTTP, for when the package index cannot be reached."""
 
 from pathlib import Path
 

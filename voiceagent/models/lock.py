@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""Lock of a folder: one process at a time."""
 
 import os
 import sys

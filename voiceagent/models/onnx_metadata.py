@@ -1,4 +1,4 @@
-"""The key-value metadata of an ONNX file, read without loading the network."""
+"""Metadata of an ONNX file: its key-value pairs, read without loading the network."""
 
 import os
 from pathlib import Path

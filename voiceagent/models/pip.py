@@ -1,4 +1,4 @@
-"""Downloading a wheel with the user's own pip, so that their mirrors, proxies and certificates apply."""
+"""Download of a wheel with the user's own pip, so that their mirrors, proxies and certificates apply."""
 
 import os
 import re

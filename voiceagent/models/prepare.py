@@ -1,4 +1,4 @@
-"""Turning a file as it was published into the form our engines read."""
+"""Preparation of a model file: from the form in which it was published to the one that our engines read."""
 
 import base64
 

@@ -1,1 +1,1 @@
-"""Recordings of talks: both sides as they were heard, and all that happened, on disk."""
+"""Recordings of sessions: both sides as they were heard, and all that happened, on disk."""

@@ -12,8 +12,8 @@ ANCHORS = 256
 
 
 class Axis:
-    """Positions are samples at `rate` since the talk began. A client that sends its microphone all the time gives the
-    time; while it sends nothing the loop's clock goes on in its place. Times are seconds on that clock."""
+    """Positions are samples at `rate` since the session began. A client that sends its microphone all the time gives
+    the time; while it sends nothing the loop's clock goes on in its place. Times are seconds on that clock."""
 
     def __init__(self, rate: int, started: float) -> None:
         self.rate = rate

@@ -1,4 +1,5 @@
-"""What happened in a talk, as lines of JSON: `{"at": milliseconds on the recording's axis, "type": …, …}`."""
+"""Lines of a recording: the events of a session as JSON, `{"at": milliseconds on the recording's axis, "type": …,
+…}`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -82,6 +83,8 @@ def told(event: ev.Event) -> Line | None:
             }
         case ev.Speculated(used=used, tokens=tokens):
             return {"type": "speculation", "used": used, "tokens": tokens}
+        case ev.StageFailed(stage=stage, code=code, message=message, endpoint=endpoint):
+            return {"type": "failed", "stage": stage, "code": code, "message": message, "endpoint": endpoint}
         case ev.Interruption(action=action, reason=reason):
             return {"type": "interruption", "action": action, "reason": reason}
         case _:

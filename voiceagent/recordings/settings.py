@@ -1,4 +1,4 @@
-"""Whether talks are recorded: the `[recordings]` section."""
+"""Settings of recordings: the `[recordings]` section."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Reading a recording's sound piece by piece. Its length is the file's, as a header may be out of date."""
+"""Reader of a recording's sound, piece by piece. Its length is the file's, as a header may be out of date."""
 
 import io
 import struct

@@ -1,5 +1,5 @@
-"""The folder of recordings: `SESSION.jsonl`, what happened, and `SESSION.wav`, both sides; `.part` while the talk goes
-on. Blocking, as files are."""
+"""The folder of recordings: `SESSION.jsonl`, what happened, and `SESSION.wav`, both sides; `.part` while the session
+goes on. Blocking, as files are."""
 
 import logging
 import os
@@ -25,7 +25,8 @@ _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,127})\.(jsonl|wav)(\.part)?")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One talk. `at` is when it was last added to, in Unix time; `size` in bytes; `finished` False while it goes on."""
+    """One session. `at` is when it was last added to, in Unix time; `size` in bytes; `finished` False while it goes
+    on."""
 
     session: str
     at: float
@@ -92,7 +93,7 @@ class RecordingStore:
         return path
 
     def finish(self, session: str) -> None:
-        """The talk is over: give its files their names."""
+        """The session is over: give its files their names."""
         for kind in ("wav", "jsonl"):
             path = self.folder / f"{session}.{kind}.part"
             with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The recording of one talk: from what happened in it to the lines and the sound on disk. Blocking."""
+"""Recording of one session: from its events to the lines and the sound on disk. Blocking."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ MOST_BYTES = 4_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class RecordingHeader:
-    """A talk that begins. `started` on the loop's clock, `date` as ISO 8601 says it."""
+    """A session that begins. `started` on the loop's clock, `date` as ISO 8601 says it."""
 
     session: str
     protocol: str
@@ -100,7 +100,7 @@ class SessionRecording:
         self._file.flush()
 
     def end(self, now: float, reason: str) -> None:
-        """The talk is over."""
+        """The session is over."""
         if self._track is not None:
             self._write(self._track.finish(now))
         self.note(now, {"type": "end", "reason": reason})

@@ -1,4 +1,4 @@
-"""Both sides of a talk side by side, as they were heard. Without I/O and without a clock of its own."""
+"""Stereo track of a session: both sides as they were heard. Without I/O and without a clock of its own."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,8 @@ LIMITS_KEPT = 8
 
 @dataclass(slots=True)
 class TrackPiece:
-    """Samples at a position. Of a reply's, those up to `kept` are heard; `offset` are the item's samples before it."""
+    """Samples at a position. Of a response's, those up to `kept` are heard; `offset` are the item's samples before
+    it."""
 
     at: int
     pcm: Pcm
@@ -64,7 +65,7 @@ class RecordedTrack:
         self._user.append(TrackPiece(at, pcm, len(pcm)))
 
     def agent(self, now: float, response_id: str, item_id: str, pcm: Pcm) -> None:
-        """The client is sent more of a reply."""
+        """The client is sent more of a response."""
         start = self._end
         if now > self._empty_at or start < self._given:
             start = max(start, self._axis.position(now))
@@ -78,7 +79,7 @@ class RecordedTrack:
         self._empty_at += kept / self._rate
 
     def cut(self, now: float, response_id: str | None = None) -> None:
-        """The client throws away what it has not played of this reply, or of all."""
+        """The client throws away what it has not played of this response, or of all."""
         if self._empty_at - now <= TOLERANCE:
             return
         played = self._played(now)
@@ -134,7 +135,7 @@ class RecordedTrack:
             yield from self._give(end)
 
     def finish(self, now: float) -> Iterator[tuple[Pcm, Pcm]]:
-        """The talk is over, and the client plays no more: all the rest."""
+        """The session is over, and the client plays no more: all the rest."""
         self._axis.advance(now)
         self.cut(now)
         yield from self._give(max(self._axis.known, self._last()))

@@ -1,6 +1,6 @@
-"""The one thread of the process that writes recordings, and what talks hand it.
+"""The one thread of the process that writes recordings, and what sessions hand it.
 
-A talk only puts a note of what happened into a queue. When the disk cannot keep up the queue is full one day: then
+A session only puts a note of what happened into a queue. When the disk cannot keep up the queue is full one day: then
 recordings are cut, never talks.
 """
 
@@ -21,17 +21,17 @@ from voiceagent.session.events import ResponseAudio
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 * 1024 * 1024
-"""Of sound and notes that may wait for the disk: six minutes of one talk, or seven seconds of a hundred."""
+"""Of sound and notes that may wait for the disk: six minutes of one session, or seven seconds of a hundred."""
 NOTE_BYTES = 300
 """What one note takes besides its sound."""
 BATCH_SECONDS = 0.25
-"""Between two looks into the queue while talks are recorded."""
+"""Between two looks into the queue while sessions are recorded."""
 CLOSE_SECONDS = 10.0
 """How long the disk is waited for at the end."""
 
 
 class Recording:
-    """A talk's end of the queue. `started` on the loop's clock."""
+    """A session's end of the queue. `started` on the loop's clock."""
 
     def __init__(self, writer: "RecordingWriter", about: RecordingHeader) -> None:
         self.about = about
@@ -172,7 +172,7 @@ class RecordingWriter:
             self._take(recording, now, None)
 
     def _take(self, recording: Recording, now: float, note: Note | None) -> None:
-        """A disk that fails ends the recording, not the talk."""
+        """A disk that fails ends the recording, not the session."""
         try:
             match note:
                 case BeginRecording():

@@ -1,1 +1,1 @@
-"""A finished talk to look at: one HTML file that needs nothing else."""
+"""Report of a finished session: one HTML file that needs nothing else."""

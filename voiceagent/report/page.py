@@ -1,4 +1,4 @@
-"""The report of a talk as one HTML file: data, pictures and words inside, nothing loaded from anywhere."""
+"""Page of a report: one HTML file with data, pictures and words inside; nothing is loaded from anywhere."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ _MODULE = re.compile(r"^import .*?;\n|^export (?=function|const|class)", re.MULT
 
 
 def render(store: RecordingStore, session: str, *, audio: bool = False) -> str | None:
-    """The report of a recorded talk, with its sound in it if that is wanted; None when there is no such recording.
+    """The report of a recorded session, with its sound in it if that is wanted; None when there is no such recording.
     Blocking: it reads the whole recording."""
     lines = store.lines(session)
     if lines is None:
@@ -88,7 +88,7 @@ def waves(turn: ReportTurn, sound: SoundFile) -> dict[str, Json]:
 
 
 def overview(sound: SoundFile) -> dict[str, Json]:
-    """Both voices of the whole talk."""
+    """Both voices of the whole session."""
     length = round(sound.seconds * 1000)
     step = STEP_MS * max(1, -(-length // (STEP_MS * OVERVIEW_STEPS)))
     user, agent = sound.peaks(0, -(-length // step), step)

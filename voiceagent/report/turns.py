@@ -1,4 +1,4 @@
-"""From the lines of a recording to turns as data, the shape that `draw.js` draws (docs/guides/desktop/page.md)."""
+"""Turns of a recording as data, in the shape that `draw.js` draws (docs/guides/desktop/page.md)."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -73,7 +73,8 @@ class ReportTurn:
 
 @dataclass(slots=True)
 class ReportSession:
-    """All of a talk. `about` is how it began, `end` why it ended (None while it goes on, or when the server died)."""
+    """All of a session. `about` is how it began, `end` why it ended (None while it goes on, or when the server
+    died)."""
 
     about: dict[str, Json] = field(default_factory=dict)
     turns: list[ReportTurn] = field(default_factory=list)

@@ -14,7 +14,7 @@ from voiceagent.session.events import (
     Interruption,
     ResponseDone,
     Speculated,
-    TranscriptFailed,
+    StageFailed,
     TurnTimed,
 )
 from voiceagent.session.timeline import PARTS
@@ -57,7 +57,9 @@ class Metrics:
             ["status", "reason"],
             registry=registry,
         )
-        self._errors = Counter("voiceagent_errors_total", "Engine failures, by code", ["code"], registry=registry)
+        self._errors = Counter(
+            "voiceagent_errors_total", "What failed in sessions, by stage and code", ["code"], registry=registry
+        )
         self._tokens = Counter("voiceagent_llm_tokens_total", "Model tokens", ["direction"], registry=registry)
         self._speculations = Counter(
             "voiceagent_speculations_total",
@@ -96,14 +98,12 @@ class Metrics:
         match event:
             case AudioCommitted():
                 self._turns.inc()
-            case TranscriptFailed(code=code):
-                self._errors.labels(code).inc()
+            case StageFailed(stage=stage, code=code):
+                self._errors.labels(f"{stage}_{code}").inc()
             case ResponseDone():
                 self._responses.labels(event.status, event.reason or "").inc()
                 self._tokens.labels("input").inc(event.usage.input_tokens)
                 self._tokens.labels("output").inc(event.usage.output_tokens)
-                if event.error_code is not None:
-                    self._errors.labels(event.error_code).inc()
             case TurnTimed(timeline=timeline):
                 if timeline.response_ms is not None:
                     self._response.observe(timeline.response_ms / 1000)

@@ -1,4 +1,4 @@
-"""Everything a server process holds beyond its connections: engines, memory, numbers."""
+"""Resources of a server process beside its connections: engines, memory, tools, phrases made in advance."""
 
 import asyncio
 import logging

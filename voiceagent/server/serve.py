@@ -1,4 +1,4 @@
-"""Running the app on a port, with a drain on SIGTERM."""
+"""Server on a port: runs the app with uvicorn, with a drain on SIGTERM."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ PING_SECONDS = 20.0
 
 
 class DrainingServer(uvicorn.Server):
-    """On the first SIGTERM or SIGINT talks may finish and new ones are refused; a second one ends at once."""
+    """On the first SIGTERM or SIGINT sessions may finish and new ones are refused; a second one ends at once."""
 
     def __init__(self, config: uvicorn.Config, voice: VoiceServer) -> None:
         super().__init__(config)
@@ -45,7 +45,9 @@ class DrainingServer(uvicorn.Server):
             self.force_exit = self.should_exit
             self.should_exit = True
             return
-        log.info("%s: refusing new talks, letting %d finish", signal.Signals(sig).name, self._voice.admission.sessions)
+        log.info(
+            "%s: refusing new sessions, letting %d finish", signal.Signals(sig).name, self._voice.admission.sessions
+        )
         # A signal handler runs between any two instructions of the loop's thread: only tell the loop.
         asyncio.get_running_loop().call_soon_threadsafe(self._drain_asked.set)
 
@@ -55,7 +57,7 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
     async def announce(self, on_ready: Callable[[str], None]) -> None:
-        """Say where it listens, once talks can begin; stop when they never can."""
+        """Say where it listens, once sessions can begin; stop when they never can."""
         await self.listening.wait()
         await self._voice.loaded.wait()
         if self._voice.failure is None:

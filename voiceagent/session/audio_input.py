@@ -1,6 +1,7 @@
 """Audio input: the client's audio, through voice detection, into turns of the user and the events they consist of."""
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.audio.resample import Resampler
 from voiceagent.errors import Refused
 from voiceagent.session.options import SessionOptions
+from voiceagent.session.timeline import now
 from voiceagent.session.user_turn import (
     BufferCleared,
     MicrophoneChanged,
@@ -124,6 +126,11 @@ class AudioQueue:
         self._others += 1
         self._filled.set()
 
+    @property
+    def filled(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._entries)
+
     async def get(self, enough: float) -> Entry:
         """The next entry; what was handed out before is done with. Audio is waited for, and joined, until it lasts
         `enough` seconds or something else follows."""
@@ -157,12 +164,18 @@ PIECE = EAR_RATE // 10
 """Samples handled at a time: 100 ms, so that a client that sends minutes at once does not hold the loop."""
 HELD_BACK = EAR_RATE // 500
 """Samples that resampling may hold back (1 to 2 ms): they are here, and silence too, or the detector will tell."""
+STALL_SECONDS = 1.0
+"""So long without audio in the middle of a turn is silence: who mutes, or stops at a silence, sends no more. Networks
+that hold audio back for longer are rare, and what they bring then is a turn of its own."""
+STALL_STEP = 0.1
+"""How much silence is heard at a time from then on."""
 MIN_COMMIT_MS = 100
 """The least audio that can be committed by hand, as in the Realtime protocol."""
 
 
 class AudioInput:
-    """Positions are samples at EAR_RATE since the session began; all decisions count them, never the clock.
+    """Positions are samples at EAR_RATE since the session began; all decisions count them, never the clock. The clock
+    only tells that a client has stopped sending in the middle of a turn: silence is heard then in place of its audio.
 
     One segmenter follows the microphone; what it makes of each window serves turns here and barge-in alike.
     """
@@ -203,6 +216,10 @@ class AudioInput:
         self._unjudged = silence(0)
         self._vad_is_stale = False
         self._turn: UserTurn | None = None
+        self._stalled = False
+        """Whether silence is heard in place of the client's audio."""
+        self._gaps: list[tuple[int, int]] = []
+        """Where such silence began, and its samples with all before it."""
         self._options = options
         self.configure(options)
 
@@ -217,9 +234,9 @@ class AudioInput:
             if turn_before is None:
                 self._vad_is_stale = True
 
-    def feed(self, pcm: Pcm, rate: int, now: float) -> None:
+    def feed(self, pcm: Pcm, rate: int, arrived: float) -> None:
         """Take more of the user's audio. Raises Refused when far more waits than could be heard in time."""
-        if not self._inbox.add(pcm, rate, now):
+        if not self._inbox.add(pcm, rate, arrived):
             raise Refused("input_audio_buffer_overflow", "audio arrives faster than it can be heard; send slower")
         self._uncommitted_ms += len(pcm) * 1000 / rate
 
@@ -241,9 +258,9 @@ class AudioInput:
         self._inbox.put(ClearRequest())
 
     @property
-    def committing(self) -> bool:
-        """Whether a commit still waits behind the audio before it."""
-        return self._commits_waiting > 0
+    def commits_waiting(self) -> int:
+        """How many commits still wait behind the audio before them."""
+        return self._commits_waiting
 
     async def caught_up(self) -> None:
         """Wait until no commit waits."""
@@ -252,7 +269,7 @@ class AudioInput:
     @property
     def heard_ms(self) -> int:
         """How much of the user's audio was heard so far."""
-        return self._position * 1000 // EAR_RATE
+        return self._sent_by_client(self._position) * 1000 // EAR_RATE
 
     # -- hearing ----------------------------------------------------------------------------------------------------
 
@@ -260,7 +277,7 @@ class AudioInput:
         """What happens, for ever. Each event is to be handled before the next is asked for: what is decided on a turn
         counts for what comes of it."""
         while True:
-            match await self._inbox.get(self._worth_a_look()):
+            match await self._next():
                 case AudioChunk(pcm, rate, arrived):
                     if rate != self._rate:
                         self._resampler, self._rate = Resampler(rate, EAR_RATE, "low"), rate
@@ -287,6 +304,41 @@ class AudioInput:
                         self._endpointer.dropped()
                         yield TurnDropped(turn)
                     yield BufferCleared()
+
+    async def _next(self) -> Entry:
+        """The next entry, or silence while a turn is open and the client sends nothing."""
+        if self._turn is None or self._options.turn is None:
+            self._stalled = False
+            return await self._inbox.get(self._worth_a_look())
+        seconds = STALL_STEP if self._stalled else STALL_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                entry = await self._inbox.get(self._worth_a_look())
+        except TimeoutError:
+            return await self._stall(seconds)
+        self._stalled = False
+        return entry
+
+    async def _stall(self, seconds: float) -> AudioChunk:
+        """So much silence, after what is left of the audio: too little of it to be looked at alone."""
+        rest = await self._inbox.get(0.0) if self._inbox.filled else None
+        pcm = rest.pcm if isinstance(rest, AudioChunk) else silence(0)
+        rate = rest.rate if isinstance(rest, AudioChunk) else self._rate
+        quiet = silence(round(seconds * rate))
+        begins = self._position + len(pcm) * EAR_RATE // rate
+        before = self._gaps[-1][1] if self._gaps else 0
+        self._gaps.append((begins, before + len(quiet) * EAR_RATE // rate))
+        self._stalled = True
+        return AudioChunk(np.concatenate((pcm, quiet)), rate, now(), 0.0)
+
+    def _sent_by_client(self, position: int) -> int:
+        """The same position in what the client has sent."""
+        gap = bisect_right(self._gaps, position, key=lambda gap: gap[0]) - 1
+        if gap < 0:
+            return position
+        begins, samples = self._gaps[gap]
+        before = self._gaps[gap - 1][1] if gap else 0
+        return position - before - min(samples - before, position - begins)
 
     def _worth_a_look(self) -> float:
         """Seconds of audio after which something can be decided: in a pause any, else what completes a window."""
@@ -364,7 +416,8 @@ class AudioInput:
         hint = AsrHint(self._options.language, self._options.asr_prompt)
         kept_from = self._preroll.start(self._position)
         start = max(start, kept_from)
-        turn = UserTurn(item_id, self._asr.stream(hint), start, tasks=self._tasks, deadline=self._asr_deadline)
+        heard_from = self._sent_by_client(start)
+        turn = UserTurn(item_id, self._asr.stream(hint), heard_from, tasks=self._tasks, deadline=self._asr_deadline)
         for pcm in self._preroll.after(start - kept_from):
             turn.push(pcm)
         self._turn = turn
@@ -384,7 +437,7 @@ class AudioInput:
             self._endpointer.dropped()
         self._forget()
         self._uncommitted_ms = 0.0
-        return TurnCommitted(turn, speech_end)
+        return TurnCommitted(turn, self._sent_by_client(speech_end))
 
     def _forget(self) -> None:
         """The next turn has nothing of what was heard so far; a voice that goes on begins a turn of its own."""

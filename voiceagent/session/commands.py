@@ -93,6 +93,11 @@ class CreateResponse:
     protected: bool = False
     words: str | None = None
 
+    @property
+    def answers_turns(self) -> bool:
+        """Whether it is the answer to what the user has said, as far as that has none."""
+        return self.store and self.input is None and self.words is None
+
 
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
@@ -104,7 +109,10 @@ class CancelResponse:
 @dataclass(frozen=True, slots=True)
 class Interrupt:
     """The user interrupts by other means than the voice: a key, a button, typed words. Whatever the agent prepares,
-    sends or has sent and is not yet played ends, protected or not, as an interruption by voice does. Never refused."""
+    sends or has sent and is not yet played ends, protected or not, as an interruption by voice does. With `withdraw` a
+    question of which no answer was heard is not asked again along with the next. Never refused."""
+
+    withdraw: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
 """Session context: what the parts of one session share, and what all sessions of the process share."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from voiceagent.engines import Engines
-from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, Item
-from voiceagent.session.events import Event, ItemAdded, ItemDone
+from voiceagent.errors import EngineError
+from voiceagent.session.conversation import MAX_ITEMS, AnyEntry, AnyItem, Conversation, FunctionOutput, Item
+from voiceagent.session.events import Event, FailedStage, ItemAdded, ItemDone, StageFailed
 from voiceagent.session.memory_recorder import MemoryRecorder
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.phrases import Fillers, Phrase
@@ -20,6 +22,8 @@ from voiceagent.tools.mcp.client import ClientMcp
 from voiceagent.tools.settings import ToolsSection
 from voiceagent.tools.toolbox import Toolbox
 from voiceagent.turn.endpointing import TurnModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,17 @@ class SessionContext:
         """Something has happened."""
         self.active_at = now()
 
+    def failed(self, stage: FailedStage, code: str, message: str, endpoint: str = "", *, logged: bool = False) -> None:
+        """Something has failed: a line in the log, unless it has been `logged` already, and an event for all who count
+        and show."""
+        if not logged:
+            where = f" (endpoint {endpoint})" if endpoint else ""
+            log.warning("session %s: %s: %s: %s%s", self.id, stage, code, message, where)
+        self.emit(StageFailed(stage, code, message, endpoint))
+
+    def engine_failed(self, error: EngineError) -> None:
+        self.failed(error.stage, error.code, error.message, error.endpoint)
+
     @property
     def user_speaks(self) -> bool:
         """Whether a turn of the user's is being heard."""
@@ -80,6 +95,8 @@ class Dialogue:
         self._emit = emit
         self._fillers: dict[str, str] = {}
         """What items begin with that was said to fill a silence, by the item's id."""
+        self._withdrawn: set[str] = set()
+        """The ids of what the user said and does not want answered."""
 
     def add(self, item: AnyEntry, after: str | None = None, *, note: bool = True) -> None:
         """Add a complete item; `note` False while its words are still to come. Raises Refused."""
@@ -108,6 +125,17 @@ class Dialogue:
         texts = (item.text for item in items if isinstance(item, Item) and item.role == "user")
         return next(filter(None, texts), "")
 
+    def answered(self, items: Sequence[AnyEntry] | None = None) -> bool:
+        """Whether the agent has said something since the user spoke last, and then called tools: the results may need
+        no more words. `items` stand in for the conversation."""
+        latest = list(self.conversation.items if items is None else items)
+        if not latest or not isinstance(latest[-1], FunctionOutput):
+            return False
+        for item in reversed(latest):
+            if isinstance(item, Item) and item.role != "system" and self.own_words(item).strip():
+                return item.role == "assistant"
+        return False
+
     def begin_with_filler(self, item_id: str, text: str) -> None:
         """The item begins with this filler."""
         self._fillers[item_id] = text
@@ -115,9 +143,19 @@ class Dialogue:
             del self._fillers[next(iter(self._fillers))]
 
     def own_words(self, item: Item) -> str:
-        """What the item says but for the filler it began with, which may have been broken off. This is what a model is
-        shown, or it would take to the habit."""
-        return without_filler(item.text, self._fillers.get(item.id, ""))
+        """What the item says but for the filler it began with, which may have been broken off; nothing of what was
+        withdrawn. This is what a model is shown, or it would take to the habit."""
+        return "" if item.id in self._withdrawn else without_filler(item.text, self._fillers.get(item.id, ""))
+
+    def withdraw(self) -> None:
+        """What the user has said since the agent was heard last is not asked any more. Models are not shown it."""
+        for item in reversed(self.conversation.items):
+            if isinstance(item, Item) and item.role == "assistant" and self.own_words(item).strip():
+                break
+            if isinstance(item, Item) and item.role == "user":
+                self._withdrawn.add(item.id)
+        if len(self._withdrawn) > MAX_ITEMS:
+            self._withdrawn.intersection_update(item.id for item in self.conversation.items)
 
 
 def without_filler(text: str, filler: str) -> str:

@@ -266,6 +266,28 @@ class Interruption:
     reason: str
 
 
+FailedStage = Literal["vad", "asr", "llm", "tts", "memory", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailed:
+    """A part of the session has failed: it is in the log, in one line. `code` is a short stable word, `message` says
+    more without a secret or anybody's words, `endpoint` names the server that failed, where it was one."""
+
+    stage: FailedStage
+    code: str
+    message: str
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemShortened:
+    """An item is too long for the model, which is shown its beginning and its end only, of so many `chars`."""
+
+    item_id: str
+    chars: int
+
+
 Event = (
     SpeechStarted
     | SpeechStopped
@@ -296,4 +318,6 @@ Event = (
     | TurnTimed
     | Speculated
     | Interruption
+    | StageFailed
+    | ItemShortened
 )

@@ -6,9 +6,9 @@ what came before it is still said.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from voiceagent.audio.pcm import Pcm
@@ -44,8 +44,10 @@ class ResponsePlan:
     EngineError. No model is asked with `words` (just these are said), with a `phrase` (whose sound is ready) or with a
     `failure`: the turn went wrong before there was anything to answer, and the response is the `apology` for it.
 
-    `user_item_id` is the spoken turn it answers, `rounds` how often tools were called for that before. Calls of
-    `client_tools` are the client's business. After `filler_seconds` without a first word one of the `fillers` is said.
+    `user_item_id` is the spoken turn it answers, `rounds` how often tools were called for that before; in the `last`
+    round calls are dropped. `answered` tells whether words of the agent's were heard since the user spoke last and
+    before tools were called: then nothing need follow. Calls of `client_tools` are the client's business. After
+    `filler_seconds` without a first word one of the `fillers` is said.
     """
 
     session_id: str
@@ -64,6 +66,8 @@ class ResponsePlan:
     speed: float = 1.0
     user_item_id: str | None = None
     rounds: int = 0
+    last: bool = False
+    answered: Callable[[], bool] = lambda: False
     client_tools: frozenset[str] = frozenset()
     phrase: Phrase | None = None
     failure: EngineError | None = None
@@ -105,8 +109,16 @@ by a failure."""
 StepQueue = asyncio.Queue[Step]
 
 
+MOST_ASKED = 2
+"""How often the model is asked for one response: once more when it first answers nothing that can be said."""
+
+
 class Generator:
-    """The first station: asks the model and cuts its text into clauses."""
+    """The first station: asks the model and cuts its text into clauses.
+
+    Silence is no answer. One without a word to say (an emoji, three dots, a line break, a call cut off by the token
+    limit) is asked for once more; then the response fails, unless the turn has been answered already.
+    """
 
     def __init__(
         self,
@@ -126,11 +138,38 @@ class Generator:
         self._timeline = timeline
         self._show_thinking = show_thinking
         self._splitter = ClauseSplitter()
+        self._unspoken: list[Clause] = []
+        """Clauses without anything to say, before the first that has."""
+        self._answered = False
+        """Whether there was anything to say."""
+        self._calls: list[ToolCall] = []
 
     async def run(self, out: StepQueue) -> None:
         """Put clauses, calls and the end into the queue."""
+        before: Completed | None = None
+        end: Completed | EngineError = Completed()
+        for asked in range(1, MOST_ASKED + 1):
+            end = await self._ask(out)
+            if isinstance(end, Completed):
+                end = before = end if before is None else _both(before, end)
+            if self._answered or self._calls or not _is_empty(end) or self._plan.words is not None:
+                break
+            if self._plan.answered():  # there is nothing to add
+                end = before or Completed()
+                break
+            if asked < MOST_ASKED:
+                log.info("session %s: llm: nothing to say, asked once more", self._plan.session_id)
+                self._unspoken.clear()
+            elif self._plan.modality == "audio" or not isinstance(end, Completed) or end.reason == "stop":
+                end = EngineError("llm", "empty", "the language model answered nothing")
+        shown = self._unspoken if any(clause.text.strip() for clause in self._unspoken) else ()
+        for step in (*shown, *self._calls) if isinstance(end, Completed) else ():
+            await out.put(step)
+        await out.put(end)
+
+    async def _ask(self, out: StepQueue) -> Completed | EngineError:
+        """One answer of the model's, to its end: its clauses go into the queue, its calls are kept."""
         end: Completed | EngineError = EngineError("llm", "bad_response", "the model's answer broke off")
-        called = False
         try:
             deadlines = (self._deadlines.llm_first_token_seconds, self._deadlines.llm_next_token_seconds)
             async with aclosing(within(await self._events(), *deadlines, stage="llm")) as events:
@@ -138,26 +177,34 @@ class Generator:
                     match event:
                         case TextDelta(text) if text:
                             self.tokens += 1
-                            for clause in self._cut(text):
-                                await out.put(clause)
+                            await self._put(self._cut(text), out)
                         case ToolCall():
-                            called = True
                             self._timeline.first_token = self._timeline.first_token or now()
-                            await out.put(event)
+                            self._calls.append(event)
                         case Thinking(text):
                             self._show_thinking(text)
                         case Completed():
                             end = event
-            if isinstance(end, Completed) and not self.tokens and not called:
-                end = EngineError("llm", "bad_response", "the model answered nothing")
         except EngineError as error:
             end = error
+        if not isinstance(end, Completed) or end.reason not in ("stop", "tool_calls") or self._plan.last:
+            self._calls.clear()  # those of an answer that was cut off may be cut off too
         if isinstance(end, Completed):
             self._timeline.generated = now()
-            for clause in self._splitter.flush():
-                self._timeline.first_clause = self._timeline.first_clause or now()
-                await out.put(clause)
-        await out.put(end)
+            await self._put(self._splitter.flush(), out)
+        return end
+
+    async def _put(self, clauses: Sequence[Clause], out: StepQueue) -> None:
+        """What has nothing to say waits for what has."""
+        for clause in clauses:
+            self._timeline.first_clause = self._timeline.first_clause or now()
+            self._unspoken.append(clause)
+            if clause.spoken or (self._plan.modality == "text" and clause.text.strip()):
+                self._answered = True
+            if self._answered:
+                for step in self._unspoken:
+                    await out.put(step)
+                self._unspoken.clear()
 
     async def _events(self) -> AsyncGenerator[LlmEvent, None]:
         """Raises EngineError when there is nothing to be answered."""
@@ -172,10 +219,23 @@ class Generator:
     def _cut(self, text: str) -> list[Clause]:
         """The clauses this piece of text completes; a typed response is not cut."""
         self._timeline.first_token = self._timeline.first_token or now()
-        clauses = list(self._splitter.push(text)) if self._plan.modality == "audio" else [Clause(text, "")]
-        if clauses:
-            self._timeline.first_clause = self._timeline.first_clause or now()
-        return clauses
+        return list(self._splitter.push(text)) if self._plan.modality == "audio" else [Clause(text, "")]
+
+
+def _is_empty(end: Completed | EngineError) -> bool:
+    """Whether the model came to its end."""
+    return isinstance(end, Completed) or end.code == "empty"
+
+
+def _both(first: Completed, second: Completed) -> Completed:
+    """The end of two answers, with what both have cost."""
+    return replace(
+        second,
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        cached_tokens=first.cached_tokens + second.cached_tokens,
+        cost=first.cost + second.cost,
+    )
 
 
 class Synthesizer:
@@ -189,14 +249,16 @@ class Synthesizer:
         deadlines: DeadlineSection,
         timeline: Timeline,
         spoken: SpokenText,
+        report: Callable[[EngineError], None],
     ) -> None:
         """`spoken` gets every clause and its audio as they are made, so that it is known how long a clause's words last
-        before they are played."""
+        before they are played. `report` takes why a clause is left out."""
         self._plan = plan
         self._tts = tts
         self._deadlines = deadlines
         self._timeline = timeline
         self._spoken = spoken
+        self._report = report
         self._before = ""
 
     async def run(self, clauses: StepQueue, out: StepQueue) -> None:
@@ -220,7 +282,7 @@ class Synthesizer:
                         if sounded or hopeless or error.code not in ABOUT_THE_TEXT:
                             await out.put(error)
                             return
-                        log.warning("session %s: tts: %s, a clause is left out", self._plan.session_id, error.code)
+                        self._report(error)
                         await out.put(LeftOut())
                 case Completed() | EngineError():
                     return

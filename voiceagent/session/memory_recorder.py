@@ -1,14 +1,12 @@
 """Memory recorder: saves what is said to the user's memory, and brings back what earlier sessions left."""
 
 import asyncio
-import logging
 import time
+from collections.abc import Callable
 
 from voiceagent.errors import VoiceagentError
 from voiceagent.memory.base import Entry, MemoryStore
 from voiceagent.session.conversation import AnyItem, Item
-
-log = logging.getLogger(__name__)
 
 STORE_SECONDS = 5.0
 """How long the store may take for one call before the session goes on without it."""
@@ -24,8 +22,8 @@ class MemoryRecorder:
 
     def __init__(self, store: MemoryStore | None = None, user: str | None = None, *, limit: int = 0) -> None:
         """`limit`: how many entries of earlier sessions to bring back."""
-        self.session_id = ""
-        """For the log."""
+        self.report: Callable[[str, str], None] = lambda code, message: None
+        """Takes the code and the message of a failure."""
         self._store = store
         self._user = user
         self._limit = limit
@@ -52,7 +50,7 @@ class MemoryRecorder:
                     found = await self._store.recall(self._user, self._limit)
                 self.earlier = tuple(entry for entry in found if entry.item_id not in self._first_noted)
             except (VoiceagentError, TimeoutError, OSError) as error:
-                log.error("session %s: memory: cannot be read: %s", self.session_id, type(error).__name__)
+                self._failed("read", error)
 
     def note(self, item: AnyItem) -> None:
         """Remember a message as it is now; noting it again replaces what was noted before."""
@@ -77,6 +75,11 @@ class MemoryRecorder:
         """Save the rest at the end of the session."""
         await self._save()
 
+    def _failed(self, done: str, error: Exception) -> None:
+        """The error's own message may hold the user's words."""
+        code = "timeout" if isinstance(error, TimeoutError) else "unavailable"
+        self.report(code, f"the memory cannot be {done} ({type(error).__name__})")
+
     async def _save(self) -> None:
         self._wake.clear()
         while self._store is not None and self._user is not None and self._unsaved:
@@ -86,7 +89,7 @@ class MemoryRecorder:
                 async with asyncio.timeout(STORE_SECONDS):
                     await self._store.remember(self._user, entry)
             except (VoiceagentError, TimeoutError, OSError) as error:
-                log.error("session %s: memory: cannot be written: %s", self.session_id, type(error).__name__)
+                self._failed("written", error)
                 return
             if self._unsaved.get(item_id) is entry:
                 del self._unsaved[item_id]

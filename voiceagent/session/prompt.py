@@ -17,6 +17,7 @@ from voiceagent.memory.base import Entry
 from voiceagent.session.commands import CreateResponse
 from voiceagent.session.context import Dialogue, SessionContext
 from voiceagent.session.conversation import AnyEntry, ApprovalRequest, FunctionCall, FunctionOutput, Item
+from voiceagent.session.events import ItemShortened
 from voiceagent.session.settings import PromptSection
 from voiceagent.session.tools import SessionTools
 
@@ -266,6 +267,8 @@ class PromptBuilder:
         self._tools = tools
         self._limits = limits
         self._llm = llm
+        self._shortened: set[str] = set()
+        """The items of which the client was told that they are too long."""
 
     def offer(self, request: CreateResponse) -> ToolOffer:
         """Tools named for one response replace all others. Where both sides have one of a name it is the client's,
@@ -291,14 +294,16 @@ class PromptBuilder:
         offered = self.offer(request)
         tools = offered.client + offered.server
         alone = request.input is None and not earlier and len(turns) == 1 and instructions == template
+        built = build_messages(
+            instructions,
+            earlier,
+            turns,
+            turn_limit=limits.turns,
+            token_budget=min(limits.tokens, self._llm.talk_tokens or limits.tokens),
+        )
+        self._tell_of_cuts(items, built)
         return LlmRequest(
-            build_messages(
-                instructions,
-                earlier,
-                turns,
-                turn_limit=limits.turns,
-                token_budget=min(limits.tokens, self._llm.talk_tokens or limits.tokens),
-            ),
+            built,
             max_tokens=request.max_output_tokens or options.max_output_tokens,
             tools=tools,
             tool_choice=_choice(request.tool_choice or options.tool_choice, tools),
@@ -306,6 +311,23 @@ class PromptBuilder:
             effort=options.effort,
             caller=self.caller(speculative=speculative, alone=alone),
         )
+
+    def _tell_of_cuts(self, items: Sequence[AnyEntry], built: Sequence[Message]) -> None:
+        """Tell once of each item of the newest turn that is shown in part only. That older turns fall out is no cut."""
+        for item in reversed(items):
+            match item:
+                case Item():
+                    text = self._dialogue.own_words(item)
+                case FunctionOutput(output=text):
+                    pass
+                case _:
+                    continue
+            whole = len(text) < LEAST_BUDGET or any(text in message.content for message in built)
+            if not whole and item.id not in self._shortened:
+                self._shortened.add(item.id)
+                self._context.emit(ItemShortened(item.id, len(text)))
+            if isinstance(item, Item) and item.role == "user":
+                return
 
     def caller(self, *, speculative: bool = False, alone: bool = False) -> Caller:
         """For whom. A turn that is only surmised counts."""

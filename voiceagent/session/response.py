@@ -66,9 +66,11 @@ class Response:
         clock: Playout,
         dialogue: Dialogue,
         emit: Callable[["Response", Event], None],
+        report: Callable[[EngineError], None],
     ) -> None:
         """`clock` is the session's playout clock. `emit` takes this response and what comes of it, in order: it is
-        quick and does not raise. Of these events a ResponseDone still lacks the calls that are made of `called`."""
+        quick and does not raise. Of these events a ResponseDone still lacks the calls that are made of `called`.
+        `report` takes what fails without ending it."""
         self.plan = plan
         self.timeline = Timeline()
         self.spoken = SpokenText()
@@ -76,6 +78,8 @@ class Response:
         """Set once nothing more of it will be sent."""
         self.over = asyncio.Event()
         """Set once the client has played it to its end, or will not."""
+        self.failure: EngineError | None = None
+        """Why it has failed, once it has."""
         self.called: tuple[ToolCall, ...] = ()
         """The tools it calls, known once it is complete."""
         self._dialogue = dialogue
@@ -87,7 +91,7 @@ class Response:
             plan, llm=engines.llm, deadlines=deadlines, timeline=self.timeline, show_thinking=self._show_thinking
         )
         self._synthesizer = Synthesizer(
-            plan, tts=engines.tts, deadlines=deadlines, timeline=self.timeline, spoken=self.spoken
+            plan, tts=engines.tts, deadlines=deadlines, timeline=self.timeline, spoken=self.spoken, report=report
         )
         self._playout = ResponsePlayout(
             plan, clock=clock, timeline=self.timeline, spoken=self.spoken, dialogue=dialogue, emit=self._emit
@@ -270,6 +274,7 @@ class Response:
         self._set_text(item)
         match end:
             case EngineError():
+                self.failure = end
                 self._emit_done(item, "failed", error=end)
             case Completed() if complete:
                 self._emit_done(item, "completed", usage=end)

@@ -49,7 +49,16 @@ class ResponseManager:
         self._spoken: OrderedDict[str, SpokenText] = OrderedDict()
         self._responses: list[Response] = []  # the last is the current one; one before it may still be being played
         self._next: Response | None = None  # the answer to a tool's result, until it can be released
-        self.calls = ToolCalls(context, dialogue, tools, resources.toolbox, self._prompts, emit=self._on_tools)
+        self._tool_rounds = settings.tool_rounds
+        self.calls = ToolCalls(
+            context,
+            dialogue,
+            tools,
+            resources.toolbox,
+            self._prompts,
+            rounds=settings.tool_rounds,
+            emit=self._on_tools,
+        )
         self._fillers = FillerSpeech(
             resources.fillers,
             settings.filler,
@@ -130,6 +139,8 @@ class ResponseManager:
             speed=options.speed,
             user_item_id=user_item_id,
             rounds=rounds,
+            last=rounds >= self._tool_rounds,
+            answered=lambda: self._dialogue.answered(request.input),
             client_tools=frozenset(tool.name for tool in self._prompts.offer(request).client),
             phrase=phrase,
             failure=failure,
@@ -142,6 +153,7 @@ class ResponseManager:
             clock=self.clock,
             dialogue=self._dialogue,
             emit=self._on_response,
+            report=self._context.engine_failed,
         )
         response.start(context.tasks)
         return response
@@ -160,6 +172,20 @@ class ResponseManager:
         response.release()
         if self._context.user_turn is not None and not self._context.user_speaks and not self.protected:
             response.pause()  # somebody may be about to interrupt it
+
+    def cancel(self, response_id: str | None, reason: ResponseReason) -> None:
+        """End the response of which more is to be sent, or what goes on between it and the answer to what it called:
+        no tool is called for it any more. Raises Refused when there is none, or none of this id."""
+        active, calling = self.active, self.calls.response_id
+        known = {None, calling} if calling is not None else set()
+        for response in filter(None, (active, self._next)):
+            known |= {None, response.plan.response_id}
+        if response_id not in known:
+            raise Refused("response_cancel_not_active", "Cancellation failed: no active response found")
+        for response in filter(None, (active, self._next)):
+            response.cancel(reason)
+        self._next = None
+        self.calls.interrupt()
 
     async def until_sent(self) -> None:
         """Wait until nothing more is to be sent."""
@@ -210,12 +236,12 @@ class ResponseManager:
             case ResponseDone(item=item):
                 if item is not None:
                     self._keep_spoken(item.id, response.spoken)
-                if event.error_code is not None:
-                    stage, _, code = event.error_code.partition("_")
-                    log.warning("session %s: %s: %s, response %s", self._context.id, stage, code, event.response_id)
                 if response.called:
                     event = replace(event, calls=self.calls.begin(response, response.called))
         self._context.emit(event)
+        failure = response.failure if isinstance(event, ResponseDone) else None
+        if failure is not None and failure.stage != "asr":  # that was said when the turn had no words
+            self._context.engine_failed(failure)
         if isinstance(event, ResponsePlayed):
             self._over(response)
 

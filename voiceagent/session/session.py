@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from voiceagent.errors import Refused
@@ -73,7 +74,7 @@ class Session:
         engines, settings = resources.engines, resources.settings
         self._context = context = SessionContext(session_id, options, emit, new_id, tenant, user)
         self._memory_recorder = memory_recorder
-        memory_recorder.session_id = session_id
+        memory_recorder.report = partial(context.failed, "memory")
         self._dialogue = Dialogue(memory_recorder, emit)
         self._duration = settings.duration
         self._unfilled_names: set[str] = set()
@@ -100,7 +101,7 @@ class Session:
             new_id=new_id,
         )
         self._turns = TurnManager(context, self._dialogue, self._responses, endpointer, settings)
-        self._silence = SilencePrompter(context, self._responses, settings.silence)
+        self._silence = SilencePrompter(context, self._responses, self._turns, settings.silence)
         self._idle_timeout = IdleTimeout(context, self._dialogue, self._responses, self._audio_input, self._turns)
 
     @property
@@ -153,7 +154,7 @@ class Session:
         context = self._context
         last_moment = now() + self._duration.session_seconds
         while now() < last_moment:
-            if self._responses.busy:
+            if self._responses.busy or self._turns.listening:
                 context.touch()
             idle_left = context.active_at + self._duration.idle_seconds - now()
             prompt_left = await self._silence.check()
@@ -200,14 +201,15 @@ class Session:
             case cmd.ReportPlayed(item_id, audio_ms):
                 self._responses.report_playing(item_id, audio_ms)
                 return
-            case cmd.Interrupt():
-                self._turns.interrupt()
+            case cmd.Interrupt(withdraw):
+                self._turns.interrupt(withdraw=withdraw)
             case cmd.EndSession():
                 context.tasks.create_task(self._finish(self._responses.current), name="end")
             case cmd.CreateResponse():
                 self._create_response(command)
             case cmd.CancelResponse(response_id):
-                self._cancel_response(response_id)
+                if not self._turns.cancel_deferred():
+                    self._responses.cancel(response_id, "client_cancelled")
         context.touch()
 
     def _configure(self, options: SessionOptions) -> None:
@@ -247,18 +249,16 @@ class Session:
         responses = self._responses
         if self._context.options.listen_only:
             raise Refused("response_not_available", "this session only transcribes")
-        if command == cmd.CreateResponse() and responses.calls.client_saw_result and self._answered_anyway:
-            return
+        if command == cmd.CreateResponse() and responses.calls.client_saw_result and responses.answering_results:
+            return  # clients ask for the answer as soon as they see a result
         if responses.active is not None:
             raise Refused("conversation_already_has_active_response", "a response is already in progress")
-        wait = self._audio_input.committing or self._turns.understanding or responses.calls.running
+        if self._turns.defer(command):
+            return
+        wait = self._audio_input.commits_waiting or self._turns.understanding or responses.calls.running
+        if command.answers_turns:
+            self._turns.claim(self._audio_input.commits_waiting)
         responses.release(responses.prepare(command, after=self._understood if wait else None))
-
-    @property
-    def _answered_anyway(self) -> bool:
-        """Whether the results that the client was shown are being answered, or will be with the user's turn: clients
-        ask for the answer as soon as they see a result."""
-        return self._responses.answering_results or self._context.user_speaks
 
     async def _understood(self) -> None:
         """Wait for the words of all that was committed, and the results of what was called. Raises EngineError when
@@ -266,9 +266,3 @@ class Session:
         await self._audio_input.caught_up()
         await self._turns.understood()
         await self._responses.calls.settled()
-
-    def _cancel_response(self, response_id: str | None) -> None:
-        response = self._responses.active
-        if response is None or response_id not in (None, response.plan.response_id):
-            raise Refused("response_cancel_not_active", "Cancellation failed: no active response found")
-        response.cancel("client_cancelled")

@@ -86,7 +86,8 @@ class DurationSection(Section):
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """`language` is the agent's own, used where a client names none."""
+    """`language` is the agent's own, used where a client names none; `tool_rounds`: how often in one turn a model may
+    call tools."""
 
     turn: TurnSection = field(default_factory=TurnSection)
     barge_in: BargeInSettings = field(default_factory=BargeInSettings)
@@ -97,3 +98,4 @@ class SessionSettings:
     prompt: PromptSection = field(default_factory=PromptSection)
     duration: DurationSection = field(default_factory=DurationSection)
     language: str | None = None
+    tool_rounds: int = 8

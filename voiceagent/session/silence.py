@@ -13,13 +13,19 @@ from voiceagent.session.settings import SilenceSection
 from voiceagent.session.timeline import now
 from voiceagent.session.turn_manager import TurnManager
 
+LOOK_AGAIN = 0.2
+"""Seconds until the next look at a session in which somebody makes a sound."""
+
 
 class SilencePrompter:
     """Asks whether the user is still there, and in the end says goodbye, as the settings say."""
 
-    def __init__(self, context: SessionContext, responses: ResponseManager, settings: SilenceSection) -> None:
+    def __init__(
+        self, context: SessionContext, responses: ResponseManager, turns: TurnManager, settings: SilenceSection
+    ) -> None:
         self._context = context
         self._responses = responses
+        self._turn_manager = turns
         self._settings = settings
         self._prompts = 0
         self._turns = 0
@@ -42,13 +48,13 @@ class SilencePrompter:
             return settings.prompt_seconds
         goodbye = self._responses.say(settings.goodbye)
         await goodbye.over.wait()
+        while self._turn_manager.listening:  # noqa: ASYNC110 - whoever speaks meanwhile is heard
+            await asyncio.sleep(LOOK_AGAIN)
         return None if context.turns == self._turns else settings.prompt_seconds
 
 
 MOST_IN_A_ROW = 3
 """How often the agent speaks up to somebody who never answers: every time costs a request."""
-LOOK_AGAIN = 0.2
-"""Seconds until the next look at a session in which somebody makes a sound."""
 SILENCE = "(silence)"
 """What the model is shown in place of the user's words."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from voiceagent.errors import Refused
-from voiceagent.llm.base import ToolCall, ToolChoice
+from voiceagent.llm.base import ToolCall
 from voiceagent.session.commands import CreateResponse
 from voiceagent.session.context import Dialogue, SessionContext
 from voiceagent.session.conversation import (
@@ -32,14 +32,14 @@ from voiceagent.tools.toolbox import Failed, Toolbox, parse
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 8
-"""How often in one turn a model may call tools; then it must answer."""
 ASK_FIRST = (
     "Not done yet: this needs the user's consent. Ask the user in words whether to do it, and say what exactly. "
     "When they have said yes, call it again with the same arguments."
 )
-INTERRUPTED = Failed("the user interrupted before it was done")
-UNKNOWN = Failed("there is no tool of this name")
+INTERRUPTED = Failed("the user interrupted before it was done", "interrupted")
+UNKNOWN = Failed("there is no tool of this name", "unknown")
+NAME_CHARS = 64
+"""The most of a tool's name that is said of one that failed: the model may have made it up."""
 REASON_CHARS = 500
 """The most of the client's words for why not that a model is shown."""
 MOST_REQUESTS = 64
@@ -90,14 +90,17 @@ class ToolCalls:
         toolbox: Toolbox,
         prompts: PromptBuilder,
         *,
+        rounds: int,
         emit: Callable[[ToolEvent], None],
     ) -> None:
-        """`toolbox` runs them; `prompts` knows for whom. `emit` takes what comes of the results; it does not raise."""
+        """`toolbox` runs them; `prompts` knows for whom; `rounds` is how often in one turn a model may call. `emit`
+        takes what comes of the results; it does not raise."""
         self._context = context
         self._dialogue = dialogue
         self._tools = tools
         self._toolbox = toolbox
         self._prompts = prompts
+        self._rounds = rounds
         self._emit = emit
         self.results = 0
         """How many there were so far: a response prepared before the latest does not know it."""
@@ -113,6 +116,11 @@ class ToolCalls:
     def client_saw_result(self) -> bool:
         """Whether the client was shown a result since the user's last turn: it may ask for the answer to it."""
         return self._client_saw_result_in == self._context.turns
+
+    @property
+    def response_id(self) -> str | None:
+        """The response of which results are waited for."""
+        return self._round.response.plan.response_id if self._round is not None else None
 
     @property
     def running(self) -> bool:
@@ -166,7 +174,7 @@ class ToolCalls:
         else:
             self._expect(begun)
             reason = f": {decision.reason[:REASON_CHARS]}" if decision.reason else ""
-            self._add(begun, call, Failed(f"the user did not allow it{reason}"))
+            self._add(begun, call, Failed(f"the user did not allow it{reason}", "refused"))
             self._settle(begun)
 
     def interrupt(self) -> None:
@@ -230,8 +238,8 @@ class ToolCalls:
         else:
             started = now()
             result = await self._toolbox.run(tool, call.arguments, self._prompts.caller())
-            outcome = "failed" if isinstance(result, Failed) else "done"
-            log.info("session %s: tool %s: %s in %.3f s", self._context.id, call.name, outcome, now() - started)
+            if not isinstance(result, Failed):
+                log.info("session %s: tool %s: done in %.3f s", self._context.id, call.name, now() - started)
             self._add(begun, call, result)
         self._settle(begun)
 
@@ -248,6 +256,9 @@ class ToolCalls:
         result = FunctionOutput(self._context.new_id("item"), call.call_id, str(output), isinstance(output, Failed))
         begun.outputs.append(result)
         self.results += 1
+        if isinstance(output, Failed) and output.code not in ("refused", "interrupted"):
+            logged = output.code == "failed"  # the toolbox knows more of that
+            self._context.failed("tool", output.code, f"the tool {call.name[:NAME_CHARS]!r} failed", logged=logged)
         if call.origin is not None:
             self._client_saw_result_in = self._context.turns
         self._dialogue.add(result)
@@ -275,8 +286,8 @@ class ToolCalls:
         if items is not None:
             said = (item for item in self._dialogue.conversation.items if item.id == plan.item_id)
             items = (*items, *said, *begun.calls, *begun.outputs)
-        choice: ToolChoice = "auto" if plan.rounds + 1 < ROUNDS else "none"
-        return replace(request, input=items, tool_choice=choice, metadata={})
+        request = replace(request, input=items, tool_choice="auto", metadata={})
+        return request if plan.rounds + 1 < self._rounds else replace(request, tools=())
 
     def _consented(self, call: FunctionCall) -> bool:
         """Whether the user was asked about just this call, and has spoken since: the agent's words after it was asked

@@ -15,7 +15,7 @@ from voiceagent.audio.pcm import EAR_RATE
 from voiceagent.errors import EngineError
 from voiceagent.session.commands import CreateResponse
 from voiceagent.session.context import Dialogue, SessionContext
-from voiceagent.session.conversation import Item, Part
+from voiceagent.session.conversation import FunctionOutput, Item, Part
 from voiceagent.session.events import (
     AudioCleared,
     AudioCommitted,
@@ -96,6 +96,13 @@ class TurnManager:
         self._turn_open = asyncio.Event()
         self._awaiting_words: list[asyncio.Future[EngineError | None]] = []
         """Turns that are over and whose words are still to come: then None, or why there are none."""
+        self._unanswered: set[UserTurn] = set()
+        """Turns that are over and that the agent is to answer by itself."""
+        self._deferred: CreateResponse | None = None
+        """What the client has asked for while the user spoke: it is the answer to the turn, too."""
+        self._commits_ahead = 0
+        """Commits still to be reached that came before the latest request for a response. The audio before them is
+        older than that request: no voice in it interrupts the response, and its turns are answered by it."""
 
     def handle(self, event: TurnEvent) -> None:
         """Take what audio input has heard."""
@@ -115,6 +122,7 @@ class TurnManager:
                 self.discard()
                 turn.close()
                 self._resume()
+                self._answer_deferred()
             case BufferCleared():
                 self._context.emit(AudioCleared())
             case MicrophoneChanged(rate):
@@ -133,12 +141,47 @@ class TurnManager:
             if text != before and turn is self._context.user_turn:
                 self._context.emit(TranscriptPartial(turn.item_id, text))
 
-    def interrupt(self) -> None:
-        """The user interrupts without a voice: whatever is said, prepared or still to be answered is over."""
+    def interrupt(self, *, withdraw: bool = False) -> None:
+        """The user interrupts without a voice: whatever is said, prepared or still to be answered is over. For
+        `withdraw` see `Dialogue.withdraw`."""
         self._interruptions += 1
+        self._deferred = None
         self.discard()
         self._barge_in.release()
         self._responses.stop("turn_detected")
+        if withdraw:
+            self._dialogue.withdraw()
+
+    # -- responses that the client asks for -------------------------------------------------------------------------
+
+    def defer(self, request: CreateResponse) -> bool:
+        """Whether the request, for the answer to a tool's result, waits for the turn that the user is in: one answer
+        is enough for both."""
+        items = self._dialogue.conversation.items
+        results = bool(items) and isinstance(items[-1], FunctionOutput)
+        speaks = self._context.user_speaks and self._context.options.turn is not None
+        if not (results and speaks and request.answers_turns):
+            return False
+        self.discard()
+        self._deferred = request
+        return True
+
+    def cancel_deferred(self) -> bool:
+        """Drop the request that waits for the turn; False when there is none."""
+        deferred, self._deferred = self._deferred, None
+        return deferred is not None
+
+    def claim(self, commits: int) -> None:
+        """The client has asked for the answer to all turns so far, and to what comes before so many commits more."""
+        self._unanswered.clear()
+        self._commits_ahead = commits
+        self.discard()
+
+    def _answer_deferred(self) -> None:
+        """There is no turn to wait for any more."""
+        if self._deferred is not None and self._responses.active is None:
+            request, self._deferred = self._deferred, None
+            self._responses.release(self._responses.prepare(request))
 
     def close(self) -> None:
         """The session is over."""
@@ -201,7 +244,18 @@ class TurnManager:
     def _may_interrupt(self) -> bool:
         """Whether a voice can interrupt what the agent does now."""
         turn = self._context.options.turn
-        return turn is not None and turn.interrupt_response and not self._responses.protected
+        return turn is not None and turn.interrupt_response and not self._protected
+
+    @property
+    def _protected(self) -> bool:
+        """Whether no voice interrupts what the agent does now."""
+        return self._responses.protected or self._commits_ahead > 0
+
+    @property
+    def listening(self) -> bool:
+        """Whether a turn of the user's is being heard or understood. A turn by hand may be open for ever."""
+        hearing = self._context.user_turn is not None and self._context.options.turn is not None
+        return hearing or bool(self._awaiting_words) or bool(self._unanswered)
 
     @property
     def _answers(self) -> bool:
@@ -229,7 +283,7 @@ class TurnManager:
         options, response = self._context.options.turn, self._responses.current
         if not self._responses.busy or options is None or (turn is not None and turn.confirmed):
             return Phase.SILENT
-        if not options.interrupt_response or self._responses.protected:
+        if not options.interrupt_response or self._protected:
             return Phase.PROTECTED
         if response is None or not response.audible:  # while tools run, too
             return Phase.THINKING
@@ -257,8 +311,8 @@ class TurnManager:
         text = ""
         try:
             text = (await turn.transcript()).text if final else await turn.partial()
-        except EngineError:
-            pass
+        except EngineError as error:
+            self._context.engine_failed(error)
         finally:
             turn.drop_recognition()  # it was for this question only
         if not turn.confirmed:
@@ -280,7 +334,7 @@ class TurnManager:
             return  # reported by the turn itself
         if text:
             response = self._responses.prepare(
-                CreateResponse(), user_item_id=turn.item_id, user_text=text, speculative=True
+                self._deferred or CreateResponse(), user_item_id=turn.item_id, user_text=text, speculative=True
             )
             self._prepared = PreparedResponse(text, response, self._responses.calls.results)
 
@@ -321,9 +375,11 @@ class TurnManager:
         self._dialogue.add(Item(turn.item_id, "user", (Part("audio", ""),)), note=False)
         words: asyncio.Future[EngineError | None] = asyncio.get_running_loop().create_future()
         self._awaiting_words.append(words)
-        answers = self._answers and turn.end != "client"
-        understanding = self._understand(turn, answers, self._interruptions, words)
-        context.tasks.create_task(understanding, name="understand")
+        if turn.end == "client":
+            self._commits_ahead = max(0, self._commits_ahead - 1)
+        elif self._answers and not self._commits_ahead:
+            self._unanswered.add(turn)
+        context.tasks.create_task(self._answer(turn, self._interruptions, words), name="understand")
 
     @property
     def understanding(self) -> bool:
@@ -340,17 +396,35 @@ class TurnManager:
         if failure is not None:
             raise failure
 
+    async def _answer(self, turn: UserTurn, interruptions: int, words: asyncio.Future[EngineError | None]) -> None:
+        """Get the words of a finished turn, and answer if it is still to be answered and there were no more
+        interruptions than these."""
+        try:
+            text, failure = await self._understand(turn, words)
+            if self._wants_answer(turn, interruptions) and (
+                text or failure or turn.interrupted_agent or self._deferred
+            ):
+                await self._respond(turn, text, failure, interruptions)
+            else:
+                self.discard()
+        finally:
+            self._unanswered.discard(turn)
+
+    def _wants_answer(self, turn: UserTurn, interruptions: int) -> bool:
+        return self._interruptions == interruptions and (turn in self._unanswered or self._deferred is not None)
+
     async def _understand(
-        self, turn: UserTurn, answers: bool, interruptions: int, words: asyncio.Future[EngineError | None]
-    ) -> None:
-        """Get the words of a finished turn, and answer if there were no more interruptions than these."""
-        context, text, failure = self._context, "", None
+        self, turn: UserTurn, words: asyncio.Future[EngineError | None]
+    ) -> tuple[str, EngineError | None]:
+        """The words of a finished turn, or why there are none. A voice without words that cut the agent off must not
+        leave it silent: it answers again."""
+        text, failure, context = "", None, self._context
         try:
             text = (await turn.transcript()).text.strip()
         except EngineError as error:
             failure = error
-            log.warning("session %s: asr: %s", context.id, error.code)
             context.emit(TranscriptFailed(turn.item_id, f"asr_{error.code}", error.message))
+            context.engine_failed(error)
         else:
             self._dialogue.set_text(turn.item_id, text)
             context.emit(TranscriptDone(turn.item_id, text, turn.seconds))
@@ -358,21 +432,21 @@ class TurnManager:
             turn.close()
         self._awaiting_words.remove(words)
         words.set_result(failure)
-        # A voice without words that cut the agent off must not leave it silent: it answers again.
-        wants_answer = text or failure or turn.interrupted_agent
-        if not answers or not wants_answer or self._interruptions != interruptions:
-            self.discard()
-            return
+        return text, failure
+
+    async def _respond(self, turn: UserTurn, text: str, failure: EngineError | None, interruptions: int) -> None:
+        """Let the response go that was made ahead, or one that is made now."""
         prepared = self._take_prepared(text)
         await self._responses.until_sent()  # a response that may not be interrupted ends first
         await self._responses.calls.settled()
         await self._responses.until_sent()
-        if context.user_speaks or self._interruptions != interruptions:
-            # The user has gone on: the next turn's answer will be to both.
+        if self._context.user_speaks or not self._wants_answer(turn, interruptions):
+            # The user has gone on: the next turn's answer will be to both. Or the client has asked for it itself.
             if prepared is not None:
                 prepared.cancel("turn_detected")
             return
-        response = prepared or self._responses.prepare(CreateResponse(), user_item_id=turn.item_id, failure=failure)
+        request, self._deferred = self._deferred or CreateResponse(), None
+        response = prepared or self._responses.prepare(request, user_item_id=turn.item_id, failure=failure)
         turn.stamp(response.timeline)
         self._responses.release(response)
 

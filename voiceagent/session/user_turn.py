@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Literal
 
 import numpy as np
 
+from voiceagent.asr.annotations import has_words
 from voiceagent.asr.base import AsrStream, Transcript
 from voiceagent.audio.pcm import EAR_RATE, Pcm, silence
 from voiceagent.errors import EngineError
@@ -44,7 +45,8 @@ class UserTurn:
           │                                       │
           └──────────close──────────▶ closed ◀──close
 
-    `item_id` is the conversation item it will become. Positions are samples at EAR_RATE since the session began.
+    `item_id` is the conversation item it will become. Positions are samples at EAR_RATE of what the client has
+    sent since the session began.
     """
 
     def __init__(self, item_id: str, asr: AsrStream, start: int, *, tasks: asyncio.TaskGroup, deadline: float) -> None:
@@ -157,13 +159,15 @@ class UserTurn:
         """The words so far. A failure here costs nothing: the final recognition will report it."""
         try:
             async with asyncio.timeout(self._deadline):
-                self.text = await self._asr.partial() or self.text
+                partial = await self._asr.partial()
+                self.text = partial if has_words(partial) else self.text
         except (EngineError, TimeoutError):
             pass
         return self.text
 
     async def transcript(self) -> Transcript:
-        """The words of the whole turn. Raises EngineError, also when the recogniser takes too long."""
+        """The words of the whole turn, '' where there are none. Raises EngineError, also when the recogniser takes too
+        long."""
         while True:
             recognition = self._recognise()
             await asyncio.wait([recognition])  # others may wait for it too: it is not cancelled along with one of them
@@ -196,6 +200,8 @@ class UserTurn:
             return EngineError("asr", "timeout", "speech recognition took too long")
         except EngineError as error:
             return error
+        if not has_words(transcript.text):  # how the recogniser writes a noise
+            transcript = replace(transcript, text="")
         self.text = transcript.text
         self._timeline.transcribed = now()
         return transcript

@@ -76,8 +76,13 @@ def mended(schema: object) -> tuple[Json | None, list[str]]:
     kind = sound.get("type", "object")
     if kind != "object" and not (isinstance(kind, list) and "object" in kind):
         return None, [*mender.wrong, f"it is for {kind}"[:60]]
-    sound = _one_object({**sound, "type": "object"}, mender)
-    return {"type": "object", "properties": {}, **sound}, mender.wrong
+    sound = {"properties": {}, **_one_object({**sound, "type": "object"}, mender)}
+    known = sound["properties"]
+    if "required" in sound:
+        sound["required"] = [name for name in _names(sound["required"]) if isinstance(known, dict) and name in known]
+        if not sound["required"]:
+            del sound["required"]
+    return {"type": "object", **sound}, mender.wrong
 
 
 class _Mender:

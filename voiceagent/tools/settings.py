@@ -157,6 +157,8 @@ class ToolsSection(Section):
 
     threads: Annotated[int, Field(ge=1, le=256)] = 8
     """How many functions that are not async may run at once."""
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 8
+    """How often in one turn a model may call tools; then it is offered none and must answer."""
     python: tuple[PythonSection, ...] = ()
     """Python functions."""
     mcp: tuple[McpSection, ...] = ()

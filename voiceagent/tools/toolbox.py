@@ -7,7 +7,7 @@ import re
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from pydantic import JsonValue
 
@@ -30,6 +30,7 @@ class Failed:
     """A call that came to nothing, as the model is told of it."""
 
     why: str
+    code: Literal["failed", "timeout", "bad_arguments", "unknown", "refused", "interrupted"] = "failed"
 
     def __str__(self) -> str:
         return f"error: {self.why}"
@@ -95,7 +96,7 @@ class Toolbox:
         """
         parsed = parse(arguments)
         if parsed is None:
-            return Failed("the arguments are not a JSON object")
+            return Failed("the arguments are not a JSON object", "bad_arguments")
         name, seconds = tool.spec.name, tool.policy.deadline_seconds
         call = asyncio.create_task(_guarded(tool, parsed, caller), name=f"tool {name}")
         self._running.add(call)
@@ -109,8 +110,7 @@ class Toolbox:
                 if not call.done():
                     log.error("session %s: tool %s does not end when it is cancelled", caller.session, name)
         if not call.done() or call.cancelled():
-            log.warning("session %s: tool %s gave no answer within %g s", caller.session, name, seconds)
-            return Failed(f"no answer within {seconds:g} s")
+            return Failed(f"no answer within {seconds:g} s", "timeout")
         return call.result()
 
     def _all(self) -> Iterator[Tool]:
@@ -145,7 +145,7 @@ async def _guarded(tool: Tool, arguments: Mapping[str, JsonValue], caller: Calle
     try:
         return _fitted(await tool.call(arguments, caller))
     except ToolError as error:
-        log.warning("session %s: tool %s failed", caller.session, name)
+        log.warning("session %s: tool: failed: the tool %r failed", caller.session, name)
         return Failed(_fitted(str(error)))
     except KeyboardInterrupt:
         raise
@@ -155,7 +155,7 @@ async def _guarded(tool: Tool, arguments: Mapping[str, JsonValue], caller: Calle
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         log.error(
-            "session %s: tool %s broke: %s at %s:%s",
+            "session %s: tool: failed: the tool %r broke: %s at %s:%s",
             caller.session,
             name,
             type(error).__name__,

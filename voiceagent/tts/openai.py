@@ -8,7 +8,7 @@ from typing import Annotated
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
-from voiceagent.errors import ConfigError, EngineError
+from voiceagent.errors import ConfigError, EngineError, at_endpoint
 from voiceagent.models.store import ModelStore
 from voiceagent.section import HeaderName, HeaderSecret, KeySecret, Seconds, WebAddress
 from voiceagent.tts.base import TtsAudio, TtsRequest
@@ -103,7 +103,7 @@ class OpenAITts:
         stream = PcmStream(self.sample_rate)
         trimmer = Trimmer(self.sample_rate, pause_after(request.text))
         heard = False
-        with _as_engine_errors():
+        with at_endpoint(httpx.URL(self._options.base_url).host), _as_engine_errors():
             response = await self._send(request)
             try:
                 _check(response)

@@ -100,6 +100,7 @@ CALLS = (
     f"```tool_call\n{JSON}\n```",
     '```tool_code\nprint(weather(city="Oslo"))\n```',
     f"```\n{JSON}\n```",
+    f"```xml\n<tool_call>\n{JSON}\n</tool_call>\n```",
     JSON,
     '{"name": "weather", "parameters": {"city": "Oslo"}}',
     '[{"name": "weather", "arguments": {"city": "Oslo"}}]',

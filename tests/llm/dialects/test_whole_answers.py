@@ -18,14 +18,39 @@ BROKEN_WORDS = {
     "gemini": ("OTHER", "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "NO_IMAGE"),
 }
 REASONS = {
-    "openai": {"stop": "stop", "eos": "stop", "end_turn": "stop", "STOP": "stop", "length": "length",
-               "model_length": "length", "max_tokens": "length", "content_filter": "content_filter", "sensitive": "content_filter", "tool_calls": "stop"},
-    "anthropic": {"end_turn": "stop", "stop_sequence": "stop", "stop": "stop", "max_tokens": "length", "length": "length",
-                  "model_context_window_exceeded": "length", "refusal": "content_filter"},
-    "gemini": {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter", "RECITATION": "content_filter",
-               "BLOCKLIST": "content_filter", "PROHIBITED_CONTENT": "content_filter", "SPII": "content_filter",
-               "LANGUAGE": "content_filter", "stop": "stop"},
-}  # fmt: skip
+    "openai": {
+        "stop": "stop",
+        "eos": "stop",
+        "end_turn": "stop",
+        "STOP": "stop",
+        "length": "length",
+        "model_length": "length",
+        "max_tokens": "length",
+        "content_filter": "content_filter",
+        "sensitive": "content_filter",
+        "tool_calls": "stop",
+    },
+    "anthropic": {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "stop": "stop",
+        "max_tokens": "length",
+        "length": "length",
+        "model_context_window_exceeded": "length",
+        "refusal": "content_filter",
+    },
+    "gemini": {
+        "STOP": "stop",
+        "MAX_TOKENS": "length",
+        "SAFETY": "content_filter",
+        "RECITATION": "content_filter",
+        "BLOCKLIST": "content_filter",
+        "PROHIBITED_CONTENT": "content_filter",
+        "SPII": "content_filter",
+        "LANGUAGE": "content_filter",
+        "stop": "stop",
+    },
+}
 NO_REASON: tuple[object, ...] = ("", "null", None, 0, [], {})
 
 

@@ -204,7 +204,7 @@ async def test_a_tool_call_is_not_made_twice() -> None:
 async def test_an_endpoint_that_answers_nothing_is_passed_over() -> None:
     async with failover_over([Reply("")], ["Hello."], own=SPARE) as (engine, _, outcomes):
         assert (await answer(engine))[0] == "Hello."
-        assert outcomes[0].code == "bad_response"
+        assert outcomes[0].code == "empty"
 
 
 async def test_a_bad_request_is_the_endpoints_fault_only_if_another_takes_it() -> None:

@@ -261,6 +261,10 @@ class Bench:
         await self.say(seconds)
         await self.until(ev.AudioCommitted, count + 1)
 
+    async def pause(self, seconds: float) -> None:
+        """Do nothing for so long."""
+        await asyncio.sleep(seconds)
+
     async def microphone(self) -> None:
         while True:
             seconds, said = self._to_say.pop(0) if self._to_say else (FRAME_SECONDS, None)

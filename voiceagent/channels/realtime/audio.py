@@ -1,4 +1,4 @@
-"""The three audio formats of OpenAI Realtime, to and from PCM."""
+"""Audio formats of OpenAI Realtime: the conversion of its three formats to and from PCM."""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
-"""What a session's events are in OpenAI Realtime's words."""
+"""Event translator: turns a session's events into the server events of OpenAI Realtime."""
 
 from voiceagent.channels.realtime import server_events as wire
-from voiceagent.channels.realtime.extension_events import extension_events
+from voiceagent.channels.realtime.extension_events import extension_events, shortened
 from voiceagent.channels.realtime.items import wire_item
 from voiceagent.channels.realtime.mcp import McpEvents
 from voiceagent.channels.realtime.responses import ResponseWriter
@@ -129,6 +129,8 @@ class EventTranslator:
                 return [wire.ItemTruncatedEvent(item_id=item_id, audio_end_ms=audio_end_ms)]
             case events.TranscriptPartial() | events.TranscriptDone() | events.TranscriptFailed():
                 return self._tell_of_transcript(event)
+            case events.ItemShortened():
+                return [shortened(event)]
             case _:
                 return []
 

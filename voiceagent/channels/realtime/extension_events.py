@@ -19,7 +19,7 @@ class PartialTranscriptEvent(ServerEvent, tag="voiceagent.transcript.partial"):
 
 
 class TurnTimelineEvent(ServerEvent, tag="voiceagent.timeline"):
-    """Milliseconds from the user's last sound to the reply's first one, and of each part of that."""
+    """Milliseconds from the user's last sound to the response's first one, and of each part of that."""
 
     item_id: str
     response_id: str
@@ -65,6 +65,16 @@ class InterruptionEvent(ServerEvent, tag="voiceagent.interruption"):
 
     action: Literal["pause", "confirm", "resume"]
     reason: str
+
+
+class FailedEvent(ServerEvent, tag="voiceagent.failed"):
+    """A part of the session has failed: its stage (vad, asr, llm, tts, memory, tool), a short code, and what is known
+    of it; `endpoint` names the server that failed, where it was one."""
+
+    stage: str
+    code: str
+    message: str
+    endpoint: str
 
 
 class SpeculationEvent(ServerEvent, tag="voiceagent.speculation"):
@@ -128,6 +138,8 @@ def extension_events(event: events.Event, *, hidden: bool) -> list[ServerEvent]:
             ]
         case events.ResponsePlayed(response_id=response_id):
             return [ResponsePlayedEvent(response_id=response_id)]
+        case events.StageFailed(stage=stage, code=code, message=message, endpoint=endpoint):
+            return [FailedEvent(stage=stage, code=code, message=message, endpoint=endpoint)]
         case events.Interruption(action=action, reason=reason):
             return [InterruptionEvent(action=action, reason=reason)]
         case events.Speculated(used=used, tokens=tokens):
@@ -155,3 +167,11 @@ def extension_events(event: events.Event, *, hidden: bool) -> list[ServerEvent]:
             ]
         case _:
             return []
+
+
+def shortened(event: events.ItemShortened) -> WarningEvent:
+    """The warning that an item is longer than what the model may be shown."""
+    message = (
+        f"The item {event.item_id} has {event.chars} characters: the model is shown its beginning and its end only."
+    )
+    return WarningEvent(code="item_shortened", message=message, param="item.content", client_event_id=None)

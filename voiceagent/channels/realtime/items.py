@@ -1,4 +1,4 @@
-"""Conversation items as OpenAI Realtime writes them."""
+"""Items of a conversation, as OpenAI Realtime writes them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

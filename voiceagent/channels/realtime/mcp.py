@@ -1,4 +1,4 @@
-"""What OpenAI Realtime tells of the MCP servers that the client has named: their tools, and the calls of these."""
+"""MCP servers that a client has named: the Realtime events about their tools and the calls of these."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a session of OpenAI Realtime means for the talk."""
+"""Options of a session, derived from the session object of OpenAI Realtime."""
 
 from collections.abc import Mapping
 from dataclasses import replace as with_options
@@ -26,7 +26,7 @@ DEFAULT_VOICE = "default"
 
 
 def options(session: SessionObject, defaults: SessionOptions) -> SessionOptions:
-    """How the talk is to be held."""
+    """How the session is to be held."""
     audio_input, output = session.audio.input, session.audio.output
     voice = voice_name(output.voice)
     heard, detection = audio_input.transcription, audio_input.turn_detection

@@ -1,4 +1,4 @@
-"""OpenAI Realtime (GA) over WebSocket: JSON text both ways, audio as base64 inside."""
+"""Wire protocol of OpenAI Realtime (GA) over WebSocket: JSON text both ways, audio as base64 inside."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""One reply as OpenAI Realtime tells it, from response.created to response.done."""
+"""Response writer: the Realtime events of one response, from response.created to response.done."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,10 +42,10 @@ from voiceagent.session import events
 
 
 class ResponseWriter:
-    """A reply being sent, in the format and voice in force when it began: an update meanwhile is for the next one.
+    """A response being sent, in the format and voice in force when it began: an update meanwhile is for the next one.
 
-    Of a reply that is not stored in the conversation there are no conversation.item events. `known` is the item before
-    another, as the client sees it."""
+    Of a response that is not stored in the conversation there are no conversation.item events. `known` is the item
+    before another, as the client sees it."""
 
     def __init__(
         self,

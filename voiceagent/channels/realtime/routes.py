@@ -1,4 +1,4 @@
-"""OpenAI Realtime clients: `/v1/realtime`, and the short-lived keys for browsers."""
+"""Routes for OpenAI Realtime clients: `/v1/realtime`, and the short-lived keys for browsers."""
 
 import time
 

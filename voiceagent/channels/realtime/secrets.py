@@ -1,4 +1,4 @@
-"""`POST /v1/realtime/client_secrets`: keys that a browser may hold, since they soon expire."""
+"""Client secrets: keys that a browser may hold, since they soon expire (`POST /v1/realtime/client_secrets`)."""
 
 import asyncio
 import hashlib

@@ -219,7 +219,7 @@ class CallArgumentsDoneEvent(CallEvent, tag="response.function_call_arguments.do
 
 
 class PartEvent(ServerEvent, kw_only=True):
-    """A reply has one message, which comes first, and that has one part."""
+    """A response has one message, which comes first, and that has one part."""
 
     response_id: str
     item_id: str

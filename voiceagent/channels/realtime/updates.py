@@ -1,4 +1,4 @@
-"""How a session.update changes the session, and what a client is shown of it."""
+"""Updates of the session object: how a session.update changes it, and what of it a client is shown."""
 
 from collections.abc import Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""The page for people with a browser: `/`, and its parts under `/web/`. It talks by `/v1/realtime` like any client."""
+"""Routes of the page for browsers: `/`, and its parts under `/web/`. The page uses `/v1/realtime` like any client."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""What the page at `/` offers its visitors: the `[page]` section."""
+"""Settings of the page at `/`: the `[page]` section."""
 
 from collections.abc import Mapping
 from typing import Annotated

@@ -29,14 +29,15 @@ from voiceagent.session.options import SessionOptions
 from voiceagent.turn.options import TurnOptions
 
 STOP_SECONDS = 0.2
-"""From the end of a reply by the playout clock to `tts stop`: the last packet has been played by then. Early firmware
-throws away what it has not."""
+"""From the end of a response by the playout clock to `tts stop`: the last packet has been played by then. Early
+firmware throws away what it has not."""
 FILL_SECONDS = 0.09
 """So long what fills no packet waits for more: the session sends its frames every 60 ms."""
 WATCH_SECONDS = 10.0
 """A device that is sent no audio for so long does not speak."""
 LISTEN_SECONDS = 0.7
-"""How long the user is listened to after a goodbye: what they began to say meanwhile is heard, and the talk goes on."""
+"""How long the user is listened to after a goodbye: what they began to say meanwhile is heard, and the session goes
+on."""
 FAREWELL_SECONDS = 15.0
 """How long goodbye may take."""
 MAX_TEXT = 4_000
@@ -63,12 +64,12 @@ class DeviceConversation:
         self._tools = tools
         self._calls = PendingCalls()
         self._reply_id = ""
-        """The latest reply; "" when it is over."""
+        """The latest response; "" when it is over."""
         self._silenced = ""
-        """A reply that the device has interrupted: no more of it is sent, whatever comes."""
+        """A response that the device has interrupted: no more of it is sent, whatever comes."""
         self._user_speaks = False
         self._closing = False
-        """The talk ends once the latest reply was played."""
+        """The session ends once the latest response was played."""
         self._wrong = ""
         """What the device is to be shown once it is silent."""
         self._packets_seen = 0
@@ -106,11 +107,11 @@ class DeviceConversation:
         if not words or (known and manner != "text"):
             greeting = self._phrases.greeting if self._section.greeting is None else self._section.greeting
             greet = [Execute(commands.CreateResponse(words=greeting))] if manner == "greet" and greeting else []
-            return [*self._interrupt(), *greet, self._await_words()]
+            return [*self._interrupt(withdraw=True), *greet, self._await_words()]
         if len(text) > MAX_TEXT:
             self._wrong = self._phrases.too_long
             return self._show()
-        actions = self._interrupt()
+        actions = self._interrupt(withdraw=known)
         self._closing = words in self._exit_words
         return [
             *actions,
@@ -125,14 +126,15 @@ class DeviceConversation:
         if reason == "wake_word_detected":
             self.microphone.skip(self._section.wake_tail_ms)
         stop = [] if self._speech.speaking else [Send(self._speech.stop_frame())]
-        return [*stop, *self._interrupt(), self._await_words()]
+        return [*stop, *self._interrupt(withdraw=True), self._await_words()]
 
-    def _interrupt(self) -> list[Action]:
-        """The user has the floor, by other means than the voice."""
+    def _interrupt(self, *, withdraw: bool = False) -> list[Action]:
+        """The user has the floor, by other means than the voice. `withdraw`: what was asked and not answered yet is
+        not wanted any more."""
         self._silenced, self._reply_id = self._reply_id or self._silenced, ""
         self._user_speaks = self._closing = False
         self._calls.abandon()
-        return [*self._silence(), Execute(commands.Interrupt()), Execute(commands.ClearAudio())]
+        return [*self._silence(), Execute(commands.Interrupt(withdraw)), Execute(commands.ClearAudio())]
 
     # -- from the session -------------------------------------------------------------------------------------------
 

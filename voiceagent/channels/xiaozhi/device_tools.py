@@ -27,11 +27,11 @@ from voiceagent.llm.base import ToolSpec
 
 
 class PendingCalls:
-    """A reply's calls. The agent goes on once the reply is over and all its calls are answered."""
+    """A response's calls. The agent goes on once the response is over and all its calls are answered."""
 
     def __init__(self) -> None:
         self._open: dict[str, str] = {}
-        """The reply of each call that is not answered."""
+        """The response of each call that is not answered."""
         self._ongoing: set[str] = set()
         """Replies that have made calls and are not over."""
         self._awaited: set[str] = set()
@@ -48,7 +48,7 @@ class PendingCalls:
         return response_id is not None and self._complete(response_id)
 
     def done(self, response_id: str, *, cancelled: bool) -> bool:
-        """The reply is over; whether the agent is to go on now."""
+        """The response is over; whether the agent is to go on now."""
         if response_id not in self._ongoing:
             return False
         self._ongoing.discard(response_id)

@@ -1,4 +1,4 @@
-"""Which face a device shows to what the agent says: a small rule, in English and Chinese."""
+"""Emotion of a sentence, which a device shows as a face: a small rule, in English and Chinese."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a device and the server agree on in their hellos."""
+"""Hellos: what a device and the server agree on when a connection begins."""
 
 from dataclasses import dataclass
 from typing import get_args

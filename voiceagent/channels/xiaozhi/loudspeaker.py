@@ -1,4 +1,4 @@
-"""A device's loudspeaker: the agent's replies as what the firmware takes for one, in the order it needs.
+"""A device's loudspeaker: the agent's responses as what the firmware takes for one, in the order it needs.
 
 A device takes audio only while it is "speaking", which `tts start` begins and only the server can end: `tts stop`. It
 plays what is in its queue of 40 packets to the end even then. `tts stop`, `tts start` and, 20 ms later, `tts stop`
@@ -43,7 +43,7 @@ class DeviceLoudspeaker:
         """`plain`: PCM packets instead of Opus."""
         self.speaking = False
         self.response_id = ""
-        """The reply that the device was last sent audio of."""
+        """The response that the device was last sent audio of."""
         self.packets = 0
         """Sent since speaking began."""
         self.padded_ms = 0

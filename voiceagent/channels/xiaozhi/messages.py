@@ -1,4 +1,4 @@
-"""What xiaozhi devices and the server send each other: JSON in text messages, one packet of audio in a binary one."""
+"""Messages between xiaozhi devices and the server: JSON as text, one packet of audio as binary."""
 
 import struct
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A device's microphone: when what it sends counts, and what it means that it starts and stops."""
+"""Microphone of a device: when its audio counts, and what it means that it starts and stops."""
 
 from collections.abc import Callable
 

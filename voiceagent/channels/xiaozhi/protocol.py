@@ -105,7 +105,7 @@ class XiaozhiProtocol:
                 return talk.abort(received.reason)
             case "mcp":
                 return talk.take(self._tools.receive(received.payload))
-            case _:  # a second hello: its answer would break the device's next talk. `iot` of firmware before 1.8
+            case _:  # a second hello: its answer would break the device's next session. `iot` of firmware before 1.8
                 return []
 
     def _greet(self, hello: Received) -> list[Action]:

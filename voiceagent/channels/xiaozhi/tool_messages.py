@@ -1,4 +1,4 @@
-"""What a device tells of its tools and of their results, and what a language model is told of them."""
+"""Messages about a device's tools and their results, and what a language model is shown of them."""
 
 import re
 from collections.abc import Iterable, Mapping

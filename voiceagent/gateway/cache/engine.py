@@ -1,4 +1,4 @@
-"""Answers that are kept: asked again, in the same words or in others, they come at once and cost nothing."""
+"""Cache of answers: a question that is asked again is answered at once and costs nothing."""
 
 import asyncio
 import logging
@@ -6,18 +6,15 @@ import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from voiceagent import extras
 from voiceagent.errors import EngineError
-from voiceagent.gateway.cache.index import MeaningIndex
-from voiceagent.gateway.cache.meaning import EmbeddingOptions, EncoderMeaning, EndpointMeaning, MeaningModel, Vector
 from voiceagent.gateway.cache.question import Private, Question, Skip, is_personal, question_of
 from voiceagent.gateway.cache.store import CacheStore, SqliteStore
 from voiceagent.llm.base import Completed, LlmEngine, LlmEvent, LlmRequest, TextDelta
-from voiceagent.models.store import ModelStore
 from voiceagent.section import Seconds, Section
 
 logger = logging.getLogger(__name__)
@@ -29,7 +26,7 @@ MOST_ANSWER = 4_000
 MOST_WRITES = 64
 """Answers on their way to the store; one more is not kept."""
 LOOK_SECONDS = 0.3
-"""How long the store and the embedding may take together: a user is waiting."""
+"""How long the store may take: a user is waiting."""
 QUIET_SECONDS = 60.0
 """A failure is told no more often."""
 WEEK = 7 * 86_400.0
@@ -40,11 +37,6 @@ _PIECE = re.compile(r"\s*(?:[\u3040-\u30ff\u3400-\u9fff]{1,4}[^\w\s]*|[^\s\u3040
 class CacheSection(Section):
     """Kept answers to questions that stand alone."""
 
-    meaning: Literal["words", "encoder", "endpoint", "off"] = "words"
-    """How questions in other words are found: by the built-in rules (`words`), moreover by the English encoder of the
-    catalogue (`encoder`) or an embedding endpoint (`endpoint`), or not at all (`off`)."""
-    endpoint: EmbeddingOptions | None = None
-    """The embedding endpoint."""
     entries: Annotated[int, Field(ge=1, le=100_000)] = 5_000
     """Answers kept of each tenant."""
     seconds: Seconds = WEEK
@@ -56,8 +48,6 @@ class CacheSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if (self.meaning == "endpoint") != (self.endpoint is not None):
-            raise ValueError('meaning = "endpoint" and the table endpoint are given together or not at all')
         if self.path and self.redis is not None:
             raise ValueError("give path or redis, not both")
         return self
@@ -65,11 +55,10 @@ class CacheSection(Section):
 
 @dataclass(slots=True)
 class CacheTotals:
-    """Requests since the start: `exact` and `meant` were answered from the cache, `missed` might have been; `skipped`
-    could not be, by reason. `failed` counts calls of the store or the embedding that went wrong."""
+    """Requests since the start: `hit` were answered from the cache, `missed` might have been; `skipped` could not be,
+    by reason. `failed` counts calls of the store that went wrong."""
 
-    exact: int = 0
-    meant: int = 0
+    hit: int = 0
     missed: int = 0
     kept: int = 0
     failed: int = 0
@@ -81,13 +70,10 @@ class CachedLlm:
     instructions. A kept answer streams as a model's does. A speculative request reads, and its answer is kept like any
     other if it came to its end: it belongs to the words that were asked, whether or not the turn was over."""
 
-    def __init__(
-        self, engine: LlmEngine, store: CacheStore, index: MeaningIndex | None, private: Private = is_personal
-    ) -> None:
-        """Without an index only the same words are found. `private` tells whether a text has personal data."""
+    def __init__(self, engine: LlmEngine, store: CacheStore, private: Private = is_personal) -> None:
+        """`private` tells whether a text has personal data."""
         self._engine = engine
         self._store = store
-        self._index = index
         self._private = private
         self._writes: set[asyncio.Task[None]] = set()
         self._quiet_until = float("-inf")
@@ -104,8 +90,6 @@ class CachedLlm:
     async def open(self) -> None:
         await self._store.open()
         try:
-            if self._index is not None:
-                await self._index.open()
             await self._engine.open()
         except BaseException:
             await self.close()
@@ -116,9 +100,9 @@ class CachedLlm:
         question = question_of(request, self._private)
         if not isinstance(question, Question):
             self.totals.skipped[question] = self.totals.skipped.get(question, 0) + 1
-            answer = vector = None
+            answer = None
         else:
-            answer, vector = await self._find(question)
+            answer = await self._find(question)
         if answer is not None:
             for piece in pieces(answer):
                 yield TextDelta(piece)
@@ -130,7 +114,7 @@ class CachedLlm:
                 if isinstance(event, TextDelta):
                     said.append(event.text)
                 elif isinstance(event, Completed) and event.reason == "stop" and isinstance(question, Question):
-                    self._keep(question, "".join(said), vector)
+                    self._keep(question, "".join(said))
                 yield event
 
     async def settled(self) -> None:
@@ -140,47 +124,36 @@ class CachedLlm:
     async def forget(self, tenant: str) -> None:
         """All of a tenant's answers. Raises EngineError."""
         await self._store.clear(tenant)
-        if self._index is not None:
-            self._index.clear()
 
     async def close(self) -> None:
         """What is still on its way to the store arrives first."""
         await self.settled()
         await self._engine.close()
-        if self._index is not None:
-            await self._index.close()
         await self._store.close()
 
-    async def _find(self, question: Question) -> tuple[str | None, Vector | None]:
-        """The answer, or the question's vector to keep one by."""
-        vector: Vector | None = None
+    async def _find(self, question: Question) -> str | None:
+        answer = None
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 answer = await self._store.get(question.scope, question.key)
-                if answer is not None:
-                    self.totals.exact += 1
-                    return answer, None
-                if self._index is not None:
-                    answer, vector = await self._index.find(question)
         except (EngineError, TimeoutError) as error:
             self._failed(error)
-            answer = None
         if answer is None:
             self.totals.missed += 1
         else:
-            self.totals.meant += 1
-        return answer, vector
+            self.totals.hit += 1
+        return answer
 
-    def _keep(self, question: Question, answer: str, vector: Vector | None) -> None:
+    def _keep(self, question: Question, answer: str) -> None:
         worth = answer.strip() and len(answer) <= MOST_ANSWER and not self._private(answer)
         if worth and len(self._writes) < MOST_WRITES:
-            task = asyncio.create_task(self._put(question, answer, vector), name="llm cache")
+            task = asyncio.create_task(self._put(question, answer), name="llm cache")
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)
 
-    async def _put(self, question: Question, answer: str, vector: Vector | None) -> None:
+    async def _put(self, question: Question, answer: str) -> None:
         try:
-            await self._store.put(question, answer, None if vector is None else vector.tobytes())
+            await self._store.put(question, answer)
             self.totals.kept += 1
         except EngineError as error:
             self._failed(error)
@@ -194,9 +167,7 @@ class CachedLlm:
             logger.warning("the cache of answers fails: %s", why)
 
 
-def cached(
-    engine: LlmEngine, settings: CacheSection, models: ModelStore | None = None, private: Private = is_personal
-) -> CachedLlm:
+def cached(engine: LlmEngine, settings: CacheSection, private: Private = is_personal) -> CachedLlm:
     """The engine behind the cache of the settings. Raises ConfigError for a Redis address that is none."""
     store: CacheStore
     if settings.redis is not None:
@@ -206,13 +177,7 @@ def cached(
         store = RedisStore(settings.redis, settings.entries, settings.seconds)
     else:
         store = SqliteStore(settings.path, settings.entries, settings.seconds)
-    meaning: MeaningModel | None = None
-    if settings.endpoint is not None:
-        meaning = EndpointMeaning(settings.endpoint)
-    elif settings.meaning == "encoder":
-        meaning = EncoderMeaning(models or ModelStore())
-    index = None if settings.meaning == "off" else MeaningIndex(store, settings.entries, meaning)
-    return CachedLlm(engine, store, index, private)
+    return CachedLlm(engine, store, private)
 
 
 def pieces(answer: str) -> Iterator[str]:

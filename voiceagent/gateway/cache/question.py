@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from voiceagent.gateway.cache.text import normalised
+from voiceagent.gateway.cache.wording import common_wording
 from voiceagent.guard.personal_data import find
 from voiceagent.llm.base import LlmRequest, Message
 
@@ -57,11 +57,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`key` is the same however the question is written."""
+    """`key` is the same for all wordings that certainly ask the same."""
 
     scope: Scope
     key: str
-    text: str
 
 
 def is_personal(text: str) -> bool:
@@ -79,7 +78,7 @@ def question_of(request: LlmRequest, private: Private = is_personal) -> Question
     caller = request.caller
     if not caller.alone and caller.session:  # who is not in a talk has only this one question
         return "context"
-    if len(last.content) > MOST_CHARS or not (plain := normalised(last.content)):
+    if len(last.content) > MOST_CHARS or not (plain := common_wording(last.content)):
         return "length"
     if _CHANGING.search(last.content) or _CHANGING.search(plain):
         return "time"
@@ -87,7 +86,7 @@ def question_of(request: LlmRequest, private: Private = is_personal) -> Question
         return "personal"
     told = [message.content for message in before]
     place = repr((told, caller.language, request.max_tokens, request.effort))
-    return Question(Scope(caller.tenant, _digest(place)), _digest(plain), last.content)
+    return Question(Scope(caller.tenant, _digest(place)), _digest(plain))
 
 
 def _digest(text: str) -> str:

@@ -1,26 +1,23 @@
 """Kept answers in Redis, for all processes."""
 
-import base64
 import hashlib
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-import msgspec
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
+from voiceagent.database import storable
 from voiceagent.errors import EngineError
 from voiceagent.gateway.cache.question import Question, Scope
-from voiceagent.gateway.cache.store import NEWS, News
 from voiceagent.gateway.redis import Presence, connect
 
 _PUT = """
--- KEYS: the answer, the tenant's answers by use, the scope's by age, the tenant's counter.
--- ARGV: the answer, milliseconds it lives, how many answers the tenant may have, the key's own part.
-local count = redis.call('INCR', KEYS[4])
+-- KEYS: the answer, the tenant's answers by use, the tenant's counter.
+-- ARGV: the answer, milliseconds it lives, how many answers the tenant may have.
+local count = redis.call('INCR', KEYS[3])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('ZADD', KEYS[2], count, KEYS[1])
-redis.call('ZADD', KEYS[3], count, ARGV[4])
 local surplus = redis.call('ZCARD', KEYS[2]) - ARGV[3]
 if surplus > 0 then
   for _, old in ipairs(redis.call('ZRANGE', KEYS[2], 0, surplus - 1)) do
@@ -28,9 +25,7 @@ if surplus > 0 then
     redis.call('ZREM', KEYS[2], old)
   end
 end
-local kept = redis.call('ZCARD', KEYS[3]) - ARGV[3]
-if kept > 0 then redis.call('ZREMRANGEBYRANK', KEYS[3], 0, kept - 1) end
-for i = 2, 3 do redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return count
 """
 _GET = """
@@ -39,14 +34,6 @@ local found = redis.call('GET', KEYS[1])
 if found then redis.call('ZADD', KEYS[2], 'XX', redis.call('INCR', KEYS[3]), KEYS[1]) end
 return found
 """
-
-
-class _Kept(msgspec.Struct):
-    """As it lies in Redis."""
-
-    question: str
-    answer: str
-    vector: str | None = None
 
 
 class _Script(Protocol):
@@ -71,45 +58,19 @@ class RedisStore:
 
     async def get(self, scope: Scope, key: str) -> str | None:
         base = _base(scope.tenant)
-        found = await self._run(self._get, [f"{base}:{scope.place}:{key}", f"{base}:used", f"{base}:count"], [])
-        kept = _read(cast(str | None, found))
-        return None if kept is None else kept.answer
+        keys = [f"{base}:{scope.place}:{key}", f"{base}:used", f"{base}:count"]
+        return cast(str | None, await self._run(self._get, keys, []))
 
-    async def put(self, question: Question, answer: str, vector: bytes | None) -> None:
-        scope, key = question.scope, question.key
-        base = _base(scope.tenant)
-        kept = _Kept(question.text, answer, None if vector is None else base64.b64encode(vector).decode())
-        value = msgspec.json.encode(_clean(kept)).decode()
-        keys = [f"{base}:{scope.place}:{key}", f"{base}:used", f"{base}:{scope.place}:new", f"{base}:count"]
-        await self._run(self._put, keys, [value, self._milliseconds, self._entries, key])
-
-    async def since(self, scope: Scope, mark: int) -> tuple[int, Sequence[News]]:
-        base = f"{_base(scope.tenant)}:{scope.place}"
-        if not self._presence.worth_a_try:
-            return mark, ()
-        try:
-            new = cast(
-                list[tuple[str, float]],
-                await self._client.zrangebyscore(f"{base}:new", f"({mark}", "+inf", 0, NEWS, withscores=True),
-            )
-            keys = [f"{base}:{key}" for key, _ in new]
-            values = cast(list[str | None], await self._client.mget(keys)) if keys else []
-        except (RedisError, OSError) as error:
-            raise self._away(error) from None
-        found = [(key, _read(value)) for (key, _), value in zip(new, values, strict=True)]
-        news = [
-            News(key, kept.question, None if kept.vector is None else base64.b64decode(kept.vector))
-            for key, kept in found
-            if kept is not None
-        ]
-        return (int(new[-1][1]) if new else mark), news
+    async def put(self, question: Question, answer: str) -> None:
+        base = _base(question.scope.tenant)
+        keys = [f"{base}:{question.scope.place}:{question.key}", f"{base}:used", f"{base}:count"]
+        await self._run(self._put, keys, [storable(answer), self._milliseconds, self._entries])
 
     async def clear(self, tenant: str) -> None:
         try:
             base = _base(tenant)
             async for key in self._client.scan_iter(f"{base}:*", count=500):
-                if key != f"{base}:count":  # by which other processes tell what is new
-                    await self._client.delete(key)
+                await self._client.delete(key)
         except (RedisError, OSError) as error:
             raise self._away(error) from None
 
@@ -134,17 +95,3 @@ class RedisStore:
 def _base(tenant: str) -> str:
     digest = hashlib.blake2b(tenant.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return f"voiceagent:llm:cache:{{{digest}}}"
-
-
-def _read(value: str | None) -> _Kept | None:
-    """None also for what another version has written."""
-    try:
-        return None if value is None else msgspec.json.decode(value, type=_Kept)
-    except msgspec.MsgspecError:
-        return None
-
-
-def _clean(kept: _Kept) -> _Kept:
-    """Half a surrogate pair becomes a question mark."""
-    question, answer = (text.encode("utf-8", "replace").decode() for text in (kept.question, kept.answer))
-    return _Kept(question, answer, kept.vector)

@@ -2,25 +2,12 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from voiceagent.database import Layout, storable
 from voiceagent.gateway.cache.database import Database
 from voiceagent.gateway.cache.question import Question, Scope
-
-NEWS = 2_000
-"""Questions learned of at once; the rest with the next look."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """A question that has come to a scope. `vector` is float32 bytes, None where it was kept without one."""
-
-    key: str
-    text: str
-    vector: bytes | None
 
 
 class CacheStore(Protocol):
@@ -34,12 +21,8 @@ class CacheStore(Protocol):
         """The answer, which counts as used. None where there is none or it is too old."""
         ...
 
-    async def put(self, question: Question, answer: str, vector: bytes | None) -> None:
+    async def put(self, question: Question, answer: str) -> None:
         """Keeps it; beyond the number allowed the tenant's answer goes that was not used for longest."""
-        ...
-
-    async def since(self, scope: Scope, mark: int) -> tuple[int, Sequence[News]]:
-        """What came to a scope after `mark` (0: from the beginning), and the mark to ask with next."""
         ...
 
     async def clear(self, tenant: str) -> None:
@@ -56,29 +39,25 @@ _LAYOUT = Layout(
     schema="""
 CREATE TABLE answer (
     number INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, place TEXT NOT NULL, key TEXT NOT NULL,
-    question TEXT NOT NULL, answer TEXT NOT NULL, vector BLOB, made REAL NOT NULL, used INTEGER NOT NULL,
+    answer TEXT NOT NULL, made REAL NOT NULL, used INTEGER NOT NULL,
     UNIQUE (tenant, place, key)
 ) STRICT;
 CREATE INDEX answer_by_use ON answer (tenant, used);
-CREATE INDEX answer_by_age ON answer (made);
-CREATE INDEX answer_by_place ON answer (tenant, place, number)
+CREATE INDEX answer_by_age ON answer (made)
 """,
 )
 _GET = "SELECT number, answer FROM answer WHERE tenant = ? AND place = ? AND key = ? AND made BETWEEN ? AND ?"
 _NEXT_USE = "(SELECT coalesce(max(used), 0) + 1 FROM answer WHERE tenant = ?1)"
 _USE = f"UPDATE answer SET used = {_NEXT_USE} WHERE number = ?2"
 _PUT = f"""
-INSERT OR REPLACE INTO answer (tenant, place, key, question, answer, vector, made, used)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, {_NEXT_USE})
+INSERT OR REPLACE INTO answer (tenant, place, key, answer, made, used)
+VALUES (?1, ?2, ?3, ?4, ?5, {_NEXT_USE})
 """
 _OLD = "DELETE FROM answer WHERE made NOT BETWEEN ? AND ?"
 _SURPLUS = """
 DELETE FROM answer WHERE tenant = ?1 AND used <= (
     SELECT used FROM answer WHERE tenant = ?1 ORDER BY used DESC LIMIT 1 OFFSET ?2
 )
-"""
-_SINCE = """
-SELECT number, key, question, vector FROM answer WHERE tenant = ? AND place = ? AND number > ? ORDER BY number LIMIT ?
 """
 
 
@@ -107,10 +86,10 @@ class SqliteStore:
 
         return await self._database.run(read)
 
-    async def put(self, question: Question, answer: str, vector: bytes | None) -> None:
+    async def put(self, question: Question, answer: str) -> None:
         oldest, now = self._lifetime()
         tenant = storable(question.scope.tenant)
-        row = (tenant, question.scope.place, question.key, storable(question.text), storable(answer), vector, now)
+        row = (tenant, question.scope.place, question.key, storable(answer), now)
 
         def write(database: sqlite3.Connection) -> None:
             database.execute(_OLD, (oldest, now))
@@ -118,13 +97,6 @@ class SqliteStore:
             database.execute(_SURPLUS, (tenant, self._entries))
 
         await self._database.run(write)
-
-    async def since(self, scope: Scope, mark: int) -> tuple[int, Sequence[News]]:
-        def read(database: sqlite3.Connection) -> list[tuple[int, str, str, bytes | None]]:
-            return database.execute(_SINCE, (storable(scope.tenant), scope.place, mark, NEWS)).fetchall()
-
-        rows = await self._database.run(read)
-        return (rows[-1][0] if rows else mark), [News(*row[1:]) for row in rows]
 
     async def clear(self, tenant: str) -> None:
         def delete(database: sqlite3.Connection) -> None:

@@ -21,6 +21,7 @@ STATUS = {
     "unavailable": 503,
     "unauthorized": 502,
     "bad_response": 502,
+    "empty": 502,
 }
 """Of our codes; 500 for others. What a wrong key of ours is to the service, is a bad gateway to the client."""
 REFUSED_STATUS = {"model_not_found": 404, "request_timeout": 408, "request_too_large": 413, "server_draining": 503}

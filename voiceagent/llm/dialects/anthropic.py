@@ -95,6 +95,10 @@ class Messages:
             body["system"] = [text]
         if request.tools:
             body |= {"tools": [_tool(tool) for tool in request.tools], "tool_choice": self._choice(request)}
+        elif called := sorted({call.name for message in request.messages for call in message.tool_calls}):
+            # Calls in the messages without any tools are refused by some servers.
+            body |= {"tools": [_tool(ToolSpec(name, "", {"type": "object"})) for name in called]}
+            body |= {"tool_choice": {"type": "none"}}
         thinking = self._thinking(request, limit)
         if options.temperature is not None and not thinking and "temperature" not in self.without:
             body["temperature"] = options.temperature  # thinking goes with no other than the default

@@ -119,10 +119,11 @@ class ChatReader:
         """Parts have come, so that a whole message says the same once more."""
 
     def read(self, event: Json) -> Iterator[LlmEvent]:
-        self._count(object_of(event.get("usage")))
-        self._count(object_of(object_of(event.get("x_groq")).get("usage")))
+        if usage := event.get("usage") or object_of(event.get("x_groq")).get("usage"):
+            self._count(object_of(usage))
         for choice in objects_of(event.get("choices")):
-            self._count(object_of(choice.get("usage")))
+            if usage := choice.get("usage"):
+                self._count(object_of(usage))
             index = index_of(choice.get("index")) or 0
             self._choice = index if self._choice is None else self._choice
             if index != self._choice:

@@ -176,7 +176,8 @@ class ContentsReader:
         self._recall = recall
 
     def read(self, event: Json) -> Iterator[LlmEvent]:
-        self._count(object_of(field(event, "usageMetadata", "usage_metadata")))
+        if usage := field(event, "usageMetadata", "usage_metadata"):
+            self._count(object_of(usage))
         feedback = object_of(field(event, "promptFeedback", "prompt_feedback"))
         if (blocked := word_of(field(feedback, "blockReason", "block_reason"))) and not blocked.endswith("UNSPECIFIED"):
             self.ending, self.word = "content_filter", blocked

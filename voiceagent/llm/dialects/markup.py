@@ -26,6 +26,7 @@ from voiceagent.llm.dialects.marks import (
 )
 from voiceagent.llm.dialects.text_calls import WrittenCall, calls_in, calls_of_json
 
+SHORT_TAG = len("<tool_call")
 MOST_HEAD = 200
 """Characters of a channel's head."""
 MOST_HELD = 50_000
@@ -40,6 +41,7 @@ _PARTIAL_ROLE = re.compile(r"[ \t]*[a-z]{0,9}[ \t]*\r?")
 
 _CALL_FENCES = ("tool_call", "tool_calls", "tool_code", "tool_use", "tool", "function_call", "function")
 _JSON_FENCES = ("", "json", "javascript", "js")
+_TAGGED_CALL = re.compile(r"<(?:tool_call|function|invoke)")
 _FENCE = re.compile(r"```[ \t]*([\w-]{0,20})[ \t]*(\r?\n)?\s*")
 
 _CALL_KEYS = (
@@ -322,10 +324,10 @@ class MarkupFilter:
             self._take(1)
             return True
         body = self._held[found.end() :]
-        if not last and not body and len(self._held) < MOST_MARK:
+        if not last and (not body or (body[0] == "<" and len(body) < SHORT_TAG)) and len(self._held) < MOST_MARK:
             return False
         info = found[1].lower()
-        if info in _CALL_FENCES or (info in _JSON_FENCES and body[:1] in ("{", "[")):
+        if info in _CALL_FENCES or (info in _JSON_FENCES and body[:1] in ("{", "[")) or _TAGGED_CALL.match(body):
             self._opened, self._held, self._state = found[0], body, _State.FENCE
         else:
             self._take(found.end())
@@ -372,7 +374,7 @@ class MarkupFilter:
     def _close_fence(self, body: str, closing: str) -> None:
         """A call is made or left out, other code stays in the text."""
         found = _FENCE.match(self._opened)
-        is_call = found is not None and found[1].lower() in _CALL_FENCES
+        is_call = _TAGGED_CALL.match(body) or (found is not None and found[1].lower() in _CALL_FENCES)
         calls = calls_in(body) if is_call else calls_of_json(body)
         if calls or is_call or (not closing and _CUT_CALL.search(body)):
             self.calls += calls or []

@@ -34,7 +34,7 @@ class EmptyAnswer(EngineError):
     `completed` is the end it came to."""
 
     def __init__(self, completed: Completed) -> None:
-        code = "content_filter" if completed.reason == "content_filter" else "bad_response"
+        code = "content_filter" if completed.reason == "content_filter" else "empty"
         super().__init__("llm", code, "the language model answered nothing")
         self.completed = completed
 
@@ -83,10 +83,12 @@ class Attempt:
             self._events = self.endpoint.engine.reply(self._request)
             event = await self._within(self.endpoint.first_token_seconds)
             if event is None:
-                raise EngineError("llm", "bad_response", "the language model answered nothing")
+                raise EngineError("llm", "empty", "the language model answered nothing")
             self._check_answered(event)
         except EngineError as error:
             self._failed(error)
+            if self._events is not None:
+                await self._events.aclose()  # after an answer of nothing it waits to be asked on
             raise
         self._ttft = self._now() - self._began
         if not self.options.check or not self.endpoint.health.samples(self._now()):  # a check is faster than a turn
@@ -103,6 +105,8 @@ class Attempt:
                 self._check_answered(event)
         except EngineError as error:
             self._failed(error)
+            if self._events is not None:
+                await self._events.aclose()  # after an answer of nothing it waits to be asked on
             raise
         return None if event is None else self._noted(event)
 
@@ -185,6 +189,7 @@ class Attempt:
     def _failed(self, error: EngineError) -> None:
         """A request that the endpoint calls bad, or that our own limits or this very process held up, says nothing of
         the endpoint's health."""
+        error.endpoint = self.endpoint.name
         if self.outcome is not None:
             return
         excused = not error.is_a_fault if isinstance(error, EmptyAnswer) else error.code in ABOUT_THE_REQUEST

@@ -1,4 +1,4 @@
-"""Which xiaozhi devices come in: at their boot they are given a token, or told how to get one; later they show it."""
+"""Access of xiaozhi devices: at boot they get a token, or are told how to get one; later they present it."""
 
 import asyncio
 import hmac

@@ -1,4 +1,4 @@
-"""What a xiaozhi device tells when it boots: its headers, and a body whose shape depends on the board."""
+"""Boot request of a xiaozhi device: its headers, and a body whose shape depends on the board."""
 
 import hmac
 from collections.abc import Mapping

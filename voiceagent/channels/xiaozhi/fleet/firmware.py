@@ -1,4 +1,4 @@
-"""Which firmware a device is offered."""
+"""Firmware for devices: which image a device is offered."""
 
 import hashlib
 import logging

@@ -89,7 +89,7 @@ async def _watch(node: Node, http: httpx.AsyncClient) -> None:
 
 
 async def _look(url: str, http: httpx.AsyncClient) -> tuple[int, int]:
-    """A server's status and its talks. Raises ValueError for what is no answer of our /healthz."""
+    """A server's status and its sessions. Raises ValueError for what is no answer of our /healthz."""
     async with http.stream("GET", url) as response:
         body = b""
         async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as chunks:
