@@ -21,6 +21,7 @@ from tests.support.llm.server import ScriptedLlm
 from tests.support.session.bench import LoudnessVad, WordsAsr
 from voiceagent import Agent, ConfigError, TtsAudio, TtsRequest, create_app, tool
 from voiceagent.audio.pcm import silence
+from voiceagent.channels.telephone.vendors.twilio import twilio_signature
 
 
 class QuietTts:
@@ -47,7 +48,7 @@ def nothing() -> str:
     return "done"
 
 
-def agent_of(base_url: str, tts: object = None) -> Agent:
+def agent_of(base_url: str, tts: object = None, settings: dict[str, object] | None = None) -> Agent:
     return Agent(
         "Be brief.",
         tools=[nothing],
@@ -55,6 +56,7 @@ def agent_of(base_url: str, tts: object = None) -> Agent:
         asr=WordsAsr(["hello"]),
         tts=tts or QuietTts(),  # type: ignore[arg-type]
         llm={"engine": "openai", "base_url": base_url, "model": "scripted"},
+        settings=settings,
     )
 
 
@@ -121,6 +123,21 @@ async def test_app_mounted_with_the_lifespan_serves_below_its_path() -> None:
             assert told["websocket"]["url"] == f"ws://{place}/voice/xiaozhi/v1/"
             assert await ask(f"ws://{place}/voice/v1/realtime", "Hello") == "Mounted."
     assert (voice.opened, voice.closed) == (1, 1)
+
+
+async def test_app_mounted_answers_a_telephone_vendor_with_its_own_path() -> None:
+    twilio = {"account_sid": "AC1", "auth_token": "0123456789abcdef"}
+    public = "https://voice.example.com/voice"
+    async with ScriptedLlm() as llm:
+        agent = agent_of(llm.base_url, settings={"telephone": {"public_url": public, "twilio": twilio}})
+        outer = Starlette(routes=[Mount("/voice", agent.app)], lifespan=agent.lifespan)
+        async with listening(outer, "on") as place, httpx.AsyncClient(base_url=f"http://{place}") as http:
+            form = {"CallSid": "CA1"}
+            signature = twilio_signature("0123456789abcdef", f"{public}/twilio/voice", tuple(form.items()))
+            headers = {"x-twilio-signature": signature}
+            answer = await http.post("/voice/twilio/voice", data=form, headers=headers)
+            assert answer.status_code == 200
+            assert 'url="wss://voice.example.com/voice/twilio"' in answer.text
 
 
 async def test_app_mounted_without_a_lifespan_loads_at_the_first_request() -> None:

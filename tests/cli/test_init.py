@@ -1,12 +1,14 @@
 """`voiceagent init`: the folder it writes works as it is."""
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.support.command import python, voiceagent
+from tests.support.command import ROOT, python, voiceagent
 from tests.support.llm.server import Reply, ScriptedLlm
+from voiceagent.assets import ASSETS
 from voiceagent.cli.main import app
 
 FILES = ("README.md", "agent.py", "agent.toml", "scenarios/opening-hours.yaml", "test_agent.py")
@@ -54,3 +56,23 @@ async def test_what_init_writes_works_as_written(tmp_path: Path) -> None:
         assert chat.out.splitlines()[-1] == "agent We are closed on that day."
         check = await voiceagent("config", "check", "agent.toml", cwd=folder)
         assert check.code == 0, check.out + check.error
+
+
+@pytest.mark.parametrize("page", ["first-agent.md", "first-agent.zh.md"])
+def test_tutorial_shows_what_init_writes(page: str) -> None:
+    text = (ROOT / "docs" / "tutorial" / page).read_text("utf-8")
+    blocks = dict(re.findall(r"```python title=\"(\w+\.py)\"\n(.*?)```", text, re.DOTALL))
+    template = {path.name: path.read_text("utf-8") for path in (ASSETS / "template").glob("*.py")}
+    without_docstring = template["agent.py"].split('"""\n\n', 1)[1]
+    assert blocks["agent.py"] == without_docstring
+    shown = [line.strip() for line in blocks["test_agent.py"].splitlines() if line.strip()]
+    assert [line for line in shown if line not in template["test_agent.py"] and "import agent" not in line] == []
+    extra = re.findall(r"```python\n( +assert .*?)```", text, re.DOTALL)[0]
+    assert all(f"# {line.strip()}" in template["test_agent.py"] for line in extra.splitlines())
+    commands = re.findall(r"^voiceagent .*$", text, re.MULTILINE)
+    assert commands == [
+        "voiceagent init bakery",
+        "voiceagent chat",
+        "voiceagent serve agent.py --open --reload",
+        "voiceagent eval scenarios",
+    ]

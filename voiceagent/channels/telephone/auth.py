@@ -45,12 +45,14 @@ def addresses(connection: HTTPConnection, public_url: str | None) -> list[str]:
         host, prefix = base.netloc, base.path
     else:
         schemes, host, prefix = [safe, plain], connection.headers.get("host", ""), ""
+    path = connection.url.path
+    if public_url is not None:  # which has in it where this application is mounted
+        path = prefix + path.removeprefix(connection.scope.get("root_path", ""))
     found = []
     for scheme in schemes:
         port = f":{DEFAULT_PORTS[scheme]}"
         bare = host.removesuffix(port)
         hosts = [host] if ":" in bare.rpartition("]")[2] else [bare, bare + port]
-        path = prefix + connection.url.path
         found += [urlunsplit((scheme, name, path, connection.url.query, "")) for name in hosts]
     return found
 

@@ -203,7 +203,8 @@ class VendorRoutes(Generic[S]):
 
     def _stream_url(self, request: Request, key: str) -> str:
         """Vendors demand wss; only a public URL of http:// makes it ws."""
-        public = self.settings.public_url or f"https://{request.headers.get('host', '')}"
+        here = f"https://{request.headers.get('host', '')}{request.scope.get('root_path', '')}"
+        public = self.settings.public_url or here
         scheme, _, rest = public.partition("://")
         return f"{'wss' if scheme == 'https' else 'ws'}://{rest}/{self.vendor.name}{f'/{quote(key)}' if key else ''}"
 
