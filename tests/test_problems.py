@@ -74,7 +74,10 @@ def problems(path: Path | None) -> list[str]:
             "[memory] engine = 'sqlit' is not installed; there is: sqlite; did you mean \"sqlite\"?",
         ),
         ("[channels.mqtt]\nport = 1", "[channels.mqtt] engine = 'mqtt' is not installed; none is"),
-        ("[server]\ntls_cert = 'no/cert.pem'\ntls_key = 'no/key.pem'", "server.tls_cert: no/cert.pem cannot be read"),
+        (
+            "[server]\ntls_cert = 'no/cert.pem'\ntls_key = 'no/key.pem'",
+            "[server] tls_cert, tls_key: No such file or directory (no/cert.pem)",
+        ),
         ("[server\n", "Expected ']' at the end of a table declaration (at line 1, column 8)"),
     ],
 )
@@ -106,7 +109,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
 
 def test_unreadable_files_are_problems(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"[agent]\nvoice = '\xe9'")
-    for name, reason in {"none": "there is no such file", ".": "cannot be read", "latin.toml": "is not utf-8"}.items():
+    for name, reason in {
+        "none": "no configuration file at",
+        ".": "no configuration file at",
+        "latin.toml": "is not utf-8",
+    }.items():
         [line] = problems(tmp_path / name)
         assert reason in line
 

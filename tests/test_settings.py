@@ -102,7 +102,7 @@ def test_what_is_wrong_in_the_environment_is_named_too(monkeypatch: pytest.Monke
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
-        with pytest.raises(ConfigError, match=r"there is no such file|cannot be read"):
+        with pytest.raises(ConfigError, match="no configuration file"):
             load(path)
 
 

@@ -134,6 +134,8 @@ def read(path: Path | None = None) -> tuple[Settings, list[str]]:
     """The settings of the TOML file (if any) and the environment, which wins, with a line for every key that is wrong.
     Sections with problems have their defaults."""
     source = str(path or "environment")
+    if path is not None and not path.is_file():
+        return Settings.model_construct(), [f"no configuration file at {path}"]
     problems = list(_unknown_variables(os.environ))
     table: dict[str, object] = {}
     try:
@@ -155,8 +157,6 @@ def _parsed(path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
-    except FileNotFoundError:
-        raise ValueError("there is no such file") from None
     except UnicodeDecodeError:
         raise ValueError("is not utf-8 text") from None
     except OSError as error:

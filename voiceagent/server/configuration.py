@@ -1,6 +1,5 @@
 """Checker of a whole configuration: the file, the environment, the plug-ins that they name and the options of those."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def load_checked(path: Path | None) -> Settings:
     """The settings of a file (if any) and the environment, with their plug-ins checked. Imports the plug-ins, but does
     nothing with them. Raises InvalidConfig with all problems at once."""
     settings, problems = read(path)
-    problems += [f"{path or 'environment'}: {line}" for line in plugin_problems(settings)]
+    problems += plugin_problems(settings)
     if problems:
         raise InvalidConfig(problems)
     return settings
@@ -43,9 +42,11 @@ def plugin_problems(settings: Settings) -> Iterator[str]:
     for name, channel in settings.channels.items():
         table = f"[channels.{name}]"
         yield from _problems(table, lambda: CHANNELS.check(table, channel.with_options(name)))  # noqa: B023 - likewise
-    for key, file in (("tls_cert", settings.server.tls_cert), ("tls_key", settings.server.tls_key)):
-        if file is not None and not os.access(file, os.R_OK):
-            yield f"server.{key}: {file} cannot be read"
+    try:
+        for file in filter(None, (settings.server.tls_cert, settings.server.tls_key)):
+            file.open("rb").close()
+    except OSError as error:
+        yield f"[server] tls_cert, tls_key: {error.strerror} ({error.filename})"
 
 
 def _problems(table: str, attempt: Callable[[], object]) -> Iterator[str]:
