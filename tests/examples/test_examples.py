@@ -118,6 +118,7 @@ async def test_twilio_receptionist(load: Load, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_speaker_at_home(load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VOICEAGENT_MEMORY__PATH", str(tmp_path / "speaker.sqlite"))
+
     def answer(messages: list[dict[str, str]]) -> Reply | str:
         asked = messages[-1]["role"] == "user" and "light" in messages[-1]["content"]
         return calling("switch_light", room="kitchen", on=True) if asked else "It is on."
