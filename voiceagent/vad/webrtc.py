@@ -21,10 +21,11 @@ class WebRtcVad:
     """The engine. It holds nothing: each stream has a detector of its own."""
 
     class Options(BaseModel):
-        """`aggressiveness` 0 to 3 is webrtcvad's: the higher, the less noise is taken for a voice."""
+        """The detector of the WebRTC project, which needs no model."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
         aggressiveness: Annotated[int, Field(ge=0, le=3)] = 2
+        """webrtcvad's own: the higher, the less noise is taken for a voice."""
 
     def __init__(self, options: Options, models: ModelStore) -> None:
         self._options = options
