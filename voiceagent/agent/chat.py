@@ -29,7 +29,7 @@ from voiceagent.session.memory_recorder import MemoryRecorder, memory_key
 from voiceagent.session.options import SessionOptions
 from voiceagent.session.phrases import Phrase
 from voiceagent.session.session import Session
-from voiceagent.session.settings import SilenceSection
+from voiceagent.session.settings import DeadlineSection, SilenceSection
 from voiceagent.session.timeline import now
 from voiceagent.settings import Settings
 from voiceagent.tools.toolbox import Toolbox, parse
@@ -38,6 +38,8 @@ from voiceagent.vad.base import VadStream
 
 ANSWER_SECONDS = 120.0
 """How long an answer may take with all its tools, unless the caller says otherwise."""
+LEAST_DEADLINE_SECONDS = 60.0
+"""How long the model may be silent at least: nobody waits for a sound, and a small machine may be busy."""
 IDLE_SECONDS = 7 * 24 * 3600.0
 """How long a chat may be left alone: whoever opened it closes it."""
 
@@ -219,6 +221,7 @@ async def open_chat(
             replace(
                 settings.session,
                 silence=SilenceSection(),
+                deadlines=_patient(settings.deadlines),
                 duration=settings.limits.model_copy(
                     update={"idle_seconds": IDLE_SECONDS, "session_seconds": IDLE_SECONDS}
                 ),
@@ -303,6 +306,12 @@ class SilentTts:
         yield TtsAudio(silence(0))  # never reached: it makes this a stream
 
     async def close(self) -> None: ...
+
+
+def _patient(deadlines: DeadlineSection) -> DeadlineSection:
+    """The deadlines of a conversation in which nobody listens to silence."""
+    names = ("llm_first_token_seconds", "llm_next_token_seconds")
+    return deadlines.model_copy(update={name: max(getattr(deadlines, name), LEAST_DEADLINE_SECONDS) for name in names})
 
 
 def _new_id(kind: str) -> str:
