@@ -246,6 +246,7 @@ async def test_where_a_key_is_missing_the_option_is_named(monkeypatch: pytest.Mo
     empty.write_text("\n", "utf-8")
     wrong.write_bytes(b"sk-1\nsk-2")
     monkeypatch.setenv("WRONG", "密钥")
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as where the extra is not installed
     for options, says in (
         ({"api_key_env": "NO_SUCH"}, "api_key_env.*NO_SUCH"),
         ({"api_key_env": "WRONG"}, "api_key_env"),
