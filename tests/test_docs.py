@@ -18,7 +18,7 @@ from voiceagent.tts.base import TtsRequest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-WITHOUT_CHINESE = {Path("architecture.md")}
+WITHOUT_CHINESE: set[Path] = set()
 """Pages that are not translated yet."""
 
 
