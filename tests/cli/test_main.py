@@ -45,7 +45,7 @@ def serve(folder: Path, text: str, *arguments: str) -> str:
         ("[llm]\nengine = 'openai'\nbase_url = 'not a url'", "[llm] base_url: "),
         ("[llm]\nengine = 'openai'", "api_key"),
         ("[tts]\nengine = 'openai'\napi_key = 'sk secret'", "[tts] api_key: "),
-        ("[server]\ntls_cert = '/no/cert.pem'\ntls_key = '/dev/null'", "server.tls_cert: /no/cert.pem cannot be read"),
+        ("[server]\ntls_cert = '/no/cert.pem'\ntls_key = '/no/key.pem'", "error: [server] tls_cert, tls_key: No such"),
     ],
 )
 def test_a_wrong_configuration(tmp_path: Path, text: str, told: str) -> None:
@@ -57,7 +57,7 @@ def test_a_wrong_configuration(tmp_path: Path, text: str, told: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     result = run("serve", "--config", str(tmp_path / "none.toml"))
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "there is no such file" in result.stderr
+    assert "no configuration file at" in result.stderr
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

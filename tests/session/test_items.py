@@ -212,9 +212,9 @@ async def test_an_answer_out_of_band_leaves_no_trace_and_sees_only_its_input() -
         assert client.model.prompt()[1:] == [("user", "Hello.")]
 
 
-@pytest.mark.parametrize("text", ["...", "Hello. ...", "Yes! 😀 🎉", "Fine. (", "```code```"])
+@pytest.mark.parametrize("text", ["Hello. ...", "Yes! 😀 🎉", "Fine. (", "Look. ```code```"])
 async def test_the_text_told_on_the_way_is_the_text_in_the_end(text: str) -> None:
-    """Also where there is nothing to say in it."""
+    """Also where there is nothing to say in a part of it."""
     async with bench(text, microphone=False) as client:
         client.ask(cmd.CreateResponse())
         done = await client.until(ev.ResponseDone)

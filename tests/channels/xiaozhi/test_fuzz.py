@@ -86,7 +86,7 @@ def well(device: XiaozhiProtocol, frame: Frame) -> None:
     """It still hears and answers."""
     (append,) = asked(device.receive(frame))
     assert isinstance(append, commands.AppendAudio)
-    assert commands.Interrupt() in asked(device.receive('{"type":"abort"}'))
+    assert commands.Interrupt(withdraw=True) in asked(device.receive('{"type":"abort"}'))
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS, ids=[name for name, _ in TEXTS])

@@ -508,7 +508,7 @@ def test_armed_again_within_60_ms_of_an_abort_with_1200_ms_queued(firmware: str,
     talk.run(2.0)
     assert 0 < talk.device.starts[-1] - began <= 0.060
     assert talk.device.silent_since - began <= 0.060
-    assert talk.commands[-2:] == [commands.Interrupt(), commands.ClearAudio()]
+    assert talk.commands[-2:] == [commands.Interrupt(withdraw=True), commands.ClearAudio()]
     if firmware == "2.4":
         talk.finish()
 
@@ -543,7 +543,7 @@ def test_an_abort_is_answered_at_any_stage(mode: str) -> None:
         talk.run(0.01)
         assert len(talk.device.of("tts", "stop")) == 1, count
         assert len(talk.device.of("tts")) == before + 1
-        assert commands.Interrupt() in talk.commands
+        assert commands.Interrupt(withdraw=True) in talk.commands
         talk.finish()
 
 
