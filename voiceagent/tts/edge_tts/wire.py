@@ -1,5 +1,10 @@
-"""The words of Microsoft's read-aloud service, as its browser speaks them, without I/O: WebSocket messages, text and
-binary, each with headers. `edge_tts` keeps up with the service's secrets; the shape of the messages is here."""
+"""Messages of Microsoft's read-aloud service, without I/O: WebSocket messages, text and binary, each with headers.
+
+`edge_tts` keeps up with the service's secrets; the shape of the messages is here. Its public class `Communicate` is
+not used: it speaks to one fixed address, so that neither a relay nor a test can stand in for the service, and it ends
+every request with a closing handshake, for which the next clause would wait. What is taken from its inner parts is why
+its releases are bounded in `pyproject.toml`; the tests of this engine fail where they change.
+"""
 
 import re
 from dataclasses import dataclass
