@@ -35,11 +35,6 @@ def find_agent(name: str) -> Agent:
     return next(iter(distinct.values()))
 
 
-def is_agent_file(path: Path | str) -> bool:
-    """Whether this names Python code rather than a configuration."""
-    return _parts(str(path))[0].endswith(".py")
-
-
 def chosen_agent(agent: str | None, config: Path | None) -> Agent:
     """The agent that a command is to use: the one named, else that of the configuration, else that of `agent.py` in the
     current folder, else the one that the environment configures. Raises ConfigError."""

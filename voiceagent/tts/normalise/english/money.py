@@ -91,10 +91,6 @@ def _after(written: str) -> str:
     return f" per {_PERIODS.get(written, written)}" if written else ""
 
 
-def _negative(found: Match, sign: str) -> bool:
-    return bool(sign) or (found.string[: found.start()].endswith("(") and found.string[found.end() :].startswith(")"))
-
-
 @rule(
     rf"(?<![\w.])([-−]\s?)?{_SIGN}\s?([-−]?{NUMBER}){_SCALE}(?:{_TO}(?:\2\s?)?({NUMBER}){_SCALE}(?![\d:/]))?{_PER}(\+)?(?![A-Za-z0-9])"
 )
